@@ -1,0 +1,15 @@
+"""BioNLP 2013 Cancer Genetics: 3,033 sentences of abstracts, 16 types.
+
+    python -m splitner_jax.main --config=configs/bionlp13cg.py
+
+SciBERT, the paper's backbone, publishes its weights as `pytorch_model.bin`.
+"""
+
+from configs import common
+
+
+def get_config(variant: str | None = None):
+  config = common.get_config()
+  config.data.name = "bionlp13cg"
+  config.backbone = "allenai/scibert_scivocab_uncased"
+  return common.with_variant(config, variant)

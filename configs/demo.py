@@ -1,0 +1,14 @@
+"""The demo: a small corpus and a small backbone that need no network.
+
+    bash launch/demo.sh
+"""
+
+from configs import common
+
+
+def get_config(variant: str | None = None):
+  config = common.get_config()
+  config.data.name = "demo"
+  config.backbone = "minilm"
+  config.learning_rate = 2e-4
+  return common.with_variant(config, variant)

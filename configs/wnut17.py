@@ -1,0 +1,12 @@
+"""WNUT 2017 emerging entities: 3,394 tweets and posts to train, 6 types.
+
+    python -m splitner_jax.main --config=configs/wnut17.py
+"""
+
+from configs import common
+
+
+def get_config(variant: str | None = None):
+  config = common.get_config()
+  config.data.name = "wnut17"
+  return common.with_variant(config, variant)

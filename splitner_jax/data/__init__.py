@@ -1,0 +1,1 @@
+"""Text, files and NumPy arrays; nothing in here knows JAX."""

@@ -1,0 +1,382 @@
+"""Length-bucketed batches of static shape.
+
+What batch i holds is a pure function of (seed, epoch, i), the same on every
+host: a run resumes from its step number alone.
+"""
+
+from collections.abc import Iterator, Sequence
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from splitner_jax.data import patterns
+from splitner_jax.data.examples import Example
+
+SHORT_WIDTH = 8
+"""Characters of a text in the short table (see `models.features`)."""
+LENGTH_MULTIPLE = 4
+"""Bucket lengths are multiples of this."""
+MAX_BUCKETS = 7
+"""With the shape of over-full batches, at most eight shapes are compiled."""
+_ROUND = 16
+
+
+class Shape(NamedTuple):
+  """What a compiled step depends on.
+
+  Attributes:
+    length: tokens of a row.
+    char, pattern: rows of the (short, long) tables of distinct texts on one
+      device.
+  """
+
+  length: int
+  char: tuple[int, int] = (0, 0)
+  pattern: tuple[int, int] = (0, 0)
+
+
+def _round_up(n: int, multiple: int) -> int:
+  return -(-n // multiple) * multiple
+
+
+def fit_buckets(lengths: Sequence[int], count: int) -> list[int]:
+  """Bucket lengths with the least padding.
+
+  Args:
+    lengths: lengths of the examples.
+    count: how many buckets there may be.
+
+  Returns:
+    Increasing multiples of LENGTH_MULTIPLE, the last at least max(lengths).
+  """
+  rounded = _round_up_array(np.asarray(lengths))
+  sizes, numbers = np.unique(rounded, return_counts=True)
+  n = len(sizes)
+  below = np.concatenate([[0], np.cumsum(numbers)])
+  # cost[j]: padded tokens of the examples up to size j with k buckets.
+  cost = sizes * below[1:]
+  choices = []
+  for _ in range(min(count, n) - 1):
+    # Bucket j holds what is above bucket i.
+    table = cost[:, None] + sizes[None, :] * (
+      below[1:][None, :] - below[1:][:, None]
+    )
+    table = np.where(np.arange(n)[:, None] < np.arange(n)[None, :], table, 1e18)
+    choice = table.argmin(axis=0)
+    best = table.min(axis=0)
+    choices.append(np.where(best < cost, choice, -1))
+    cost = np.minimum(best, cost)
+  bounds, j = [], n - 1
+  for choice in reversed(choices):
+    if choice[j] >= 0:
+      bounds.append(int(sizes[j]))
+      j = choice[j]
+  bounds.append(int(sizes[j]))
+  return bounds[::-1]
+
+
+def _round_up_array(lengths: np.ndarray) -> np.ndarray:
+  return -(-lengths // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchPlan:
+  """Which examples make up each batch of training.
+
+  Examples are drawn without replacement in each epoch. The rows that a bucket
+  has left over move up a bucket, so an epoch has one partial batch.
+
+  Attributes:
+    lengths: int[N] lengths of the examples.
+    batch_size: rows of a batch, over all devices.
+    seed: any integer.
+    buckets: increasing bucket lengths.
+  """
+
+  lengths: np.ndarray
+  batch_size: int
+  seed: int
+  buckets: tuple[int, ...]
+
+  @property
+  def steps_per_epoch(self) -> int:
+    return -(-len(self.lengths) // self.batch_size)
+
+  def batch(self, step: int) -> tuple[int, np.ndarray]:
+    """Length and int[batch_size] rows (-1: no row) of a global step."""
+    epoch, i = divmod(step, self.steps_per_epoch)
+    return _epoch(self, epoch)[i]
+
+  def padding(self, epoch: int = 0) -> float:
+    """Share of an epoch's token positions that is padding."""
+    batches = _epoch(self, epoch)
+    total = sum(length for length, _ in batches) * self.batch_size
+    return 1.0 - float(np.sum(self.lengths)) / total
+
+  # Identity is enough: the cache below holds one plan's epochs at a time.
+  __hash__ = object.__hash__
+  __eq__ = object.__eq__
+
+
+@functools.lru_cache(maxsize=4)
+def _epoch(plan: BatchPlan, epoch: int) -> list[tuple[int, np.ndarray]]:
+  rng = np.random.Generator(np.random.Philox(key=[plan.seed, epoch]))
+  order = rng.permutation(len(plan.lengths))
+  bucket_of = np.searchsorted(plan.buckets, plan.lengths[order])
+  batches, left = [], np.array([], order.dtype)
+  for b, length in enumerate(plan.buckets):
+    rows = np.concatenate([left, order[bucket_of == b]])
+    full = len(rows) // plan.batch_size * plan.batch_size
+    batches += [
+      (length, r) for r in rows[:full].reshape(-1, plan.batch_size)
+    ]
+    left = rows[full:]
+  if len(left):
+    padded = np.full(plan.batch_size, -1)
+    padded[: len(left)] = left
+    # No bucket above: they fit the bucket of the longest of them.
+    longest = np.searchsorted(plan.buckets, plan.lengths[left].max())
+    batches.append((plan.buckets[longest], padded))
+  return [batches[i] for i in rng.permutation(len(batches))]
+
+
+class _Table:
+  """Distinct texts of one device's rows, in a short and a long table."""
+
+  def __init__(self):
+    self.rows: dict[str, tuple[bool, int]] = {}
+    self.texts: tuple[list[tuple[int, ...]], list[tuple[int, ...]]] = ([], [])
+
+  def add(self, key: str, ids: tuple[int, ...]) -> None:
+    if key not in self.rows:
+      long = len(ids) > SHORT_WIDTH
+      self.rows[key] = (long, len(self.texts[long]))
+      self.texts[long].append(ids)
+
+  @property
+  def sizes(self) -> tuple[int, int]:
+    return len(self.texts[0]), len(self.texts[1])
+
+  def fits(self, capacity: tuple[int, int]) -> bool:
+    # A short text may stand in the long table, not the other way round.
+    short, long = self.sizes
+    return long <= capacity[1] and short + long <= sum(capacity)
+
+  def fill(
+    self, short: np.ndarray, long: np.ndarray
+  ) -> dict[str, int]:
+    """Writes the ids into zeroed tables; returns the row of each key."""
+    spill = len(self.texts[1])
+    for i, ids in enumerate(self.texts[1]):
+      long[i, : len(ids)] = ids
+    rows = {}
+    for i, ids in enumerate(self.texts[0]):
+      if i < len(short):
+        short[i, : len(ids)] = ids
+      else:
+        long[spill + i - len(short), : len(ids)] = ids
+    for key, (is_long, i) in self.rows.items():
+      if is_long:
+        rows[key] = len(short) + i
+      else:
+        rows[key] = i if i < len(short) else i + spill
+    return rows
+
+
+class Batcher:
+  """Turns examples into arrays of one of a few shapes.
+
+  Attributes:
+    examples: where rows are taken from.
+    features: any of "char", "pattern".
+    pad_id: vocabulary id of padding.
+    devices: into how many equal parts the rows are split.
+  """
+
+  def __init__(
+    self,
+    examples: Sequence[Example],
+    features: Sequence[str],
+    pad_id: int,
+    devices: int,
+  ):
+    self.examples = examples
+    self.features = tuple(features)
+    self.pad_id = pad_id
+    self.devices = devices
+
+  def _tables(self, rows: np.ndarray) -> dict[str, list[_Table]]:
+    """Distinct texts of each device's rows, for each feature."""
+    tables: dict[str, list[_Table]] = {
+      name: [_Table() for _ in range(self.devices)] for name in self.features
+    }
+    for device, part in enumerate(rows.reshape(self.devices, -1)):
+      texts = {t for r in part if r >= 0 for t in self.examples[r].texts}
+      # Sorted, since the order of a set of strings differs between runs.
+      if "char" in tables:
+        for text in sorted(texts):
+          tables["char"][device].add(text, patterns.character_ids(text))
+      if "pattern" in tables:
+        for text in sorted({patterns.pattern(t) for t in texts}):
+          tables["pattern"][device].add(text, patterns.pattern_ids(text))
+    return tables
+
+  def fit_shapes(self, plan: BatchPlan, sample: int = 300) -> list[Shape]:
+    """Shapes of a plan's buckets, with room for the distinct texts.
+
+    Args:
+      plan: the batches to come.
+      sample: how many batches to look at.
+
+    Returns:
+      One shape for each bucket and, if there are features, one more that
+      holds any batch.
+    """
+    if not self.features:
+      return [Shape(length) for length in plan.buckets]
+    need: dict[int, dict[str, np.ndarray]] = {
+      length: {name: np.zeros(2, int) for name in self.features}
+      for length in plan.buckets
+    }
+    for step in range(min(sample, 3 * plan.steps_per_epoch)):
+      length, rows = plan.batch(step)
+      for name, tables in self._tables(rows).items():
+        for table in tables:
+          need[length][name] = np.maximum(need[length][name], table.sizes)
+    per_device = plan.batch_size // self.devices
+
+    def shape(length: int) -> Shape:
+      # A tenth more than was seen: an over-full batch is dear.
+      sizes = {
+        name: tuple(
+          min(_round_up(int(n * 1.1) + 1, _ROUND), per_device * length)
+          for n in size
+        )
+        for name, size in need[length].items()
+      }
+      return Shape(length, **sizes)
+
+    return [shape(length) for length in plan.buckets] + [
+      self._uncapped(plan.buckets[-1], per_device)
+    ]
+
+  def _uncapped(self, length: int, per_device: int) -> Shape:
+    room = (_ROUND, per_device * length)
+    return Shape(length, **{name: room for name in self.features})
+
+  def assemble(
+    self, rows: np.ndarray, length: int, shapes: Sequence[Shape]
+  ) -> tuple[Shape, dict[str, np.ndarray]]:
+    """Arrays of a batch.
+
+    Args:
+      rows: int[B] indices of examples, -1 for a row without one.
+      length: at least the length of each of them.
+      shapes: the shapes to choose from; the last one takes what no other can.
+
+    Returns:
+      The shape, and arrays with leading axes [devices, B / devices] (the
+      tables of distinct texts: [devices, U]); see `models.heads`. `row_mask`
+      says which rows are real.
+    """
+    tables = self._tables(rows)
+    shape = next(
+      (
+        s
+        for s in shapes
+        if s.length == length
+        and all(
+          table.fits(getattr(s, name))
+          for name in tables
+          for table in tables[name]
+        )
+      ),
+      shapes[-1],
+    )
+    arrays = self._rows(rows, shape.length)
+    tables_of = {}
+    for name in self.features:
+      index, short, long = self._feature(
+        name, rows, tables[name], shape.length, getattr(shape, name)
+      )
+      arrays[f"{name}_index"] = index
+      tables_of |= {f"{name}_short": short, f"{name}_long": long}
+    split = {
+      key: value.reshape(self.devices, -1, *value.shape[1:])
+      for key, value in arrays.items()
+    }
+    return shape, split | tables_of
+
+  def _rows(self, rows: np.ndarray, length: int) -> dict[str, np.ndarray]:
+    """The arrays that have one row for each example."""
+    some = self.examples[next(r for r in rows if r >= 0)]
+    label_shape = (len(rows), length)[: some.labels.ndim + 1]
+    arrays = {
+      "input_ids": np.full((len(rows), length), self.pad_id, np.int32),
+      "token_types": np.zeros((len(rows), length), np.int32),
+      "mask": np.zeros((len(rows), length), bool),
+      "row_mask": rows >= 0,
+      "labels": np.zeros(label_shape, np.int32),
+      "weights": np.zeros(label_shape, np.float32),
+    }
+    for i, r in enumerate(rows):
+      if r < 0:
+        continue
+      example = self.examples[r]
+      n = len(example)
+      arrays["input_ids"][i, :n] = example.ids
+      arrays["token_types"][i, :n] = example.types
+      arrays["mask"][i, :n] = True
+      where = (i, slice(n))[: some.labels.ndim + 1]
+      arrays["labels"][where] = example.labels
+      arrays["weights"][where] = example.weights
+    return arrays
+
+  def _feature(
+    self,
+    name: str,
+    rows: np.ndarray,
+    tables: list[_Table],
+    length: int,
+    capacity: tuple[int, int],
+  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Index int32[B, length], and the short and long tables it points into."""
+    short = np.zeros((self.devices, capacity[0], SHORT_WIDTH), np.int32)
+    long = np.zeros(
+      (self.devices, capacity[1], patterns.MAX_CHARACTERS), np.int32
+    )
+    index = np.zeros((len(rows), length), np.int32)
+    per_device = len(rows) // self.devices
+    for device, table in enumerate(tables):
+      row_of = table.fill(short[device], long[device])
+      for i in range(device * per_device, (device + 1) * per_device):
+        if rows[i] < 0:
+          continue
+        texts: Sequence[str] = self.examples[rows[i]].texts
+        if name == "pattern":
+          texts = [patterns.pattern(t) for t in texts]
+        index[i, : len(texts)] = [row_of[t] for t in texts]
+    return index, short, long
+
+
+def inference_batches(
+  lengths: Sequence[int], batch_size: int
+) -> Iterator[tuple[int, np.ndarray]]:
+  """Batches of like lengths that cover each example once.
+
+  Lengths are rounded so that there are few shapes: to a step of a quarter of
+  the power of two below.
+
+  Yields:
+    Length and int[batch_size] rows (-1: no row).
+  """
+  order = np.argsort(np.asarray(lengths), kind="stable")
+  for start in range(0, len(order), batch_size):
+    part = order[start : start + batch_size]
+    rows = np.full(batch_size, -1)
+    rows[: len(part)] = part
+    longest = max(int(lengths[part[-1]]), 16)
+    step = max(8, 1 << (longest.bit_length() - 3))
+    yield _round_up(longest, step), rows

@@ -1,0 +1,90 @@
+"""Examples in, logits out: the compiled forward pass of one model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from flax import linen as nn
+import numpy as np
+
+from splitner_jax import parallel
+from splitner_jax.data.batches import Batcher, Shape, inference_batches
+from splitner_jax.data.examples import Example
+
+
+class Forward:
+  """Runs a model over any number of examples.
+
+  Attributes:
+    model: a module of `models.heads`.
+    features: the model's features, for the batches.
+    pad_id: vocabulary id of padding.
+    batch_size: rows of a batch, over all devices; rounded up to their number.
+  """
+
+  def __init__(
+    self,
+    model: nn.Module,
+    features: Sequence[str],
+    pad_id: int,
+    batch_size: int = 32,
+  ):
+    self.features = tuple(features)
+    self.pad_id = pad_id
+    devices = parallel.device_count()
+    self.batch_size = -(-batch_size // devices) * devices
+    self._run = parallel.compile_forward(
+      lambda params, batch: model.apply({"params": params}, batch)
+    )
+
+  def __call__(
+    self, params: Any, examples: Sequence[Example]
+  ) -> list[np.ndarray]:
+    """Logits of each example, in order.
+
+    Args:
+      params: replicated parameters.
+      examples: any number of them.
+
+    Returns:
+      Of token tasks float32[n, C] for n tokens, else float32[C].
+    """
+    results: list[np.ndarray] = [np.zeros(0)] * len(examples)
+    devices = parallel.device_count()
+    batcher = Batcher(examples, self.features, self.pad_id, devices)
+
+    def batches():
+      plan = inference_batches([len(e) for e in examples], self.batch_size)
+      for length, rows in plan:
+        _, batch = batcher.assemble(rows, length, self._shapes(length))
+        del batch["labels"], batch["weights"], batch["row_mask"]
+        yield rows, parallel.put_batch(batch)
+
+    def collect(rows: np.ndarray, logits_DxB) -> None:
+      logits = parallel.to_host(logits_DxB)
+      logits = logits.reshape(-1, *logits.shape[2:])
+      for i, row in enumerate(rows):
+        if row >= 0:
+          n = len(examples[row])
+          results[row] = logits[i, :n] if logits.ndim == 3 else logits[i]
+
+    # One batch is always under way while the one before is collected.
+    pending = None
+    for rows, batch in parallel.prefetch(batches()):
+      logits = self._run(params, batch)
+      if pending is not None:
+        collect(*pending)
+      pending = rows, logits
+    if pending is not None:
+      collect(*pending)
+    return results
+
+  def _shapes(self, length: int) -> list[Shape]:
+    if not self.features:
+      return [Shape(length)]
+    tokens = self.batch_size // parallel.device_count() * length
+    # Sub-tokens repeat, and few are long; what does not fit takes the second.
+    usual = (64 + tokens // 2, 16 + tokens // 16)
+    return [
+      Shape(length, **{name: usual for name in self.features}),
+      Shape(length, **{name: (16, tokens) for name in self.features}),
+    ]

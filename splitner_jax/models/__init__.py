@@ -1,0 +1,1 @@
+"""Flax modules; nothing in here knows text, configs or losses."""

@@ -1,0 +1,34 @@
+"""Published checkpoints of BERT, RoBERTa and SplitNER, read without PyTorch.
+
+  backbone = pretrained.read_backbone(pretrained.resolve("minilm"))
+  params = pretrained.fill(model.init(...)["params"], backbone.folder)
+
+`folders` finds a checkpoint and reads its config, `tensors` and `torch_files`
+read its weights, `weights` maps their names and layouts to our parameters.
+"""
+
+from splitner_jax.pretrained.folders import (
+  Backbone,
+  entity_types,
+  read_backbone,
+  resolve,
+)
+from splitner_jax.pretrained.weights import (
+  Head,
+  export,
+  fill,
+  foreign_tensors,
+  read_head,
+)
+
+__all__ = [
+  "Backbone",
+  "Head",
+  "entity_types",
+  "export",
+  "fill",
+  "foreign_tensors",
+  "read_backbone",
+  "read_head",
+  "resolve",
+]

@@ -1,0 +1,252 @@
+"""Finding a checkpoint's folder and reading its config.json."""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from splitner_jax.cache import cache_dir
+from splitner_jax.errors import UserError
+from splitner_jax.models.bert import ACTIVATIONS, EncoderConfig
+
+TOKENIZER_FILES = (
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "vocab.txt",
+  "vocab.json",
+  "merges.txt",
+)
+
+_MINILM = "all-MiniLM-L6-v2"
+
+# Fields of `EncoderConfig` and of config.json; the second table has what old
+# files leave out, with the value that is then meant.
+_SIZES = {
+  "vocab_size": "vocab_size",
+  "hidden_size": "hidden_size",
+  "num_layers": "num_hidden_layers",
+  "num_heads": "num_attention_heads",
+  "intermediate_size": "intermediate_size",
+  "max_positions": "max_position_embeddings",
+}
+_OPTIONS: dict[str, tuple[str, Any]] = {
+  "type_vocab_size": ("type_vocab_size", 2),
+  "layer_norm_eps": ("layer_norm_eps", 1e-12),
+  "activation": ("hidden_act", "gelu"),
+  "hidden_dropout": ("hidden_dropout_prob", 0.1),
+  "attention_dropout": ("attention_probs_dropout_prob", 0.1),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+  """A pretrained encoder: where its files are, and its sizes."""
+
+  folder: str
+  encoder: EncoderConfig
+  is_roberta: bool
+
+
+def resolve(name: str) -> str:
+  """The local folder of a checkpoint.
+
+  Args:
+    name: "minilm" (the default backbone, which the set-up script puts into
+      the cache), a folder, or the id of a model on the Hugging Face hub, which
+      is downloaded (weights, config, vocabulary; never code).
+
+  Raises:
+    UserError: if there is no such folder, or the hub cannot be reached or has
+      no such model.
+  """
+  if name == "minilm":
+    folder = cache_dir() / _MINILM
+    if not folder.is_dir():
+      raise UserError(
+        f"the default backbone is not in {folder}: run launch/setup.sh"
+      )
+    return str(folder)
+  folder_name = os.path.expanduser(name)
+  if os.path.isdir(folder_name):
+    return folder_name
+  if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
+    raise UserError(
+      f"{name!r} is no folder, and no model of the Hugging Face hub has such "
+      "a name; give an existing folder, owner/name, or minilm"
+    )
+  return _download(name)
+
+
+def _download(name: str) -> str:
+  # Here, since a start with a local folder should not wait for it.
+  import httpx
+  import huggingface_hub
+  from huggingface_hub import errors
+
+  safetensors = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*-of-*.safetensors",
+  )
+
+  def snapshot(*weights: str) -> str:
+    return huggingface_hub.snapshot_download(
+      name, allow_patterns=["config.json", *TOKENIZER_FILES, *weights]
+    )
+
+  try:
+    folder = snapshot(*safetensors)
+    if not any(f.endswith(".safetensors") for f in os.listdir(folder)):
+      folder = snapshot("pytorch_model.bin")
+    return folder
+  except errors.GatedRepoError as e:
+    raise UserError(
+      f"{name}: the hub asks for permission; ask for it on the model's page, "
+      "then log in with `hf auth login`"
+    ) from e
+  except (errors.RepositoryNotFoundError, errors.HFValidationError) as e:
+    raise UserError(
+      f"{name}: no such folder, and no such model on the Hugging Face hub; "
+      "check the name, or log in with `hf auth login` if it is private"
+    ) from e
+  except (OSError, httpx.HTTPError, errors.HfHubHTTPError) as e:
+    raise UserError(
+      f"{name}: no such folder, and the Hugging Face hub cannot be reached; "
+      "go online, or download the model elsewhere and give its folder"
+    ) from e
+
+
+def read_config(folder: str) -> dict[str, Any]:
+  """The fields of config.json, unchecked."""
+  path = os.path.join(folder, "config.json")
+  try:
+    with open(path, encoding="utf-8") as file:
+      fields = json.load(file)
+  except OSError as e:
+    raise UserError(
+      f"{path}: {e.strerror}; a checkpoint is a folder with config.json and "
+      "weights"
+    ) from e
+  except ValueError as e:
+    raise UserError(f"{path}: not valid JSON ({e}); download it again") from e
+  if not isinstance(fields, dict):
+    raise UserError(f"{path}: not a JSON object; download it again")
+  return fields
+
+
+def _family(fields: Mapping[str, Any]) -> Any:
+  """ "bert", "roberta", or what the file calls itself."""
+  if "model_type" in fields:
+    return fields["model_type"]
+  # Files from before there was a model_type.
+  names = fields.get("architectures") or [""]
+  return "roberta" if str(names[0]).startswith("Roberta") else "bert"
+
+
+def read_backbone(folder: str, dtype: str = "float32") -> Backbone:
+  """Reads the config of a BERT or RoBERTa checkpoint.
+
+  Args:
+    folder: has a config.json; see `resolve`.
+    dtype: of the computation, see `EncoderConfig`.
+
+  Raises:
+    UserError: if the file is missing or broken, or describes a model that the
+      encoder does not compute exactly.
+  """
+  fields = read_config(folder)
+  path = os.path.join(folder, "config.json")
+
+  def refuse(key: str, wanted: str) -> NoReturn:
+    raise UserError(
+      f"{path}: {key} is {json.dumps(fields.get(key))}, not {wanted}; use a "
+      "BERT or RoBERTa checkpoint"
+    )
+
+  def size(key: str, value: Any) -> int:
+    if type(value) is not int or value < 1:
+      refuse(key, "a positive integer")
+    return value
+
+  family = _family(fields)
+  if family not in ("bert", "roberta"):
+    refuse("model_type", '"bert" or "roberta"')
+  if fields.get("position_embedding_type", "absolute") != "absolute":
+    refuse("position_embedding_type", '"absolute"')
+  if fields.get("is_decoder", False):
+    refuse("is_decoder", "false")
+
+  sizes: dict[str, Any] = {
+    ours: size(key, fields.get(key)) for ours, key in _SIZES.items()
+  }
+  options = {
+    ours: fields.get(key, default) for ours, (key, default) in _OPTIONS.items()
+  }
+  size("type_vocab_size", options["type_vocab_size"])
+  if sizes["hidden_size"] % sizes["num_heads"]:
+    refuse("hidden_size", "a multiple of num_attention_heads")
+  if options["activation"] not in ACTIVATIONS:
+    refuse("hidden_act", f"one of {', '.join(ACTIVATIONS)}")
+  for ours in ("layer_norm_eps", "hidden_dropout", "attention_dropout"):
+    value = options[ours]
+    if type(value) not in (int, float) or not 0 <= value < 1:
+      refuse(_OPTIONS[ours][0], "a number from 0 to 1")
+
+  offset = 0
+  if family == "roberta":
+    padding = fields.get("pad_token_id", 1)
+    if type(padding) is not int or padding < 0:
+      refuse("pad_token_id", "a token id")
+    offset = padding + 1
+    if offset >= sizes["max_positions"]:
+      refuse("max_position_embeddings", "more than pad_token_id + 1")
+  encoder = EncoderConfig(
+    **sizes, **options, position_offset=offset, dtype=dtype
+  )
+  return Backbone(folder, encoder, is_roberta=family == "roberta")
+
+
+def entity_types(
+  folder: str, num_labels: int, given: Sequence[str] = ()
+) -> tuple[str, ...]:
+  """Names of a classifier's outputs, in their order.
+
+  Args:
+    folder: has a config.json, whose `id2label` may name them.
+    num_labels: how many there are.
+    given: the user's own list (`config.classifier.labels`); it comes first.
+
+  Raises:
+    UserError: if they are not given and config.json has no real names, or if
+      there are not `num_labels` different ones. They are never guessed: in
+      another order, every entity would get a wrong type.
+  """
+  path = os.path.join(folder, "config.json")
+  option = "--config.classifier.labels=A,B,..."
+  if given:
+    names, source = tuple(given), "config.classifier.labels"
+  else:
+    table = read_config(folder).get("id2label") or {}
+    try:
+      names = tuple(str(table[str(i)]) for i in range(len(table)))
+    except (KeyError, TypeError) as e:
+      raise UserError(
+        f"{path}: id2label does not number the labels from 0; give them in "
+        f"their order with {option}"
+      ) from e
+    source = f"{path}: id2label"
+    if not names or all(re.fullmatch(r"LABEL_\d+", n) for n in names):
+      raise UserError(
+        f"{path} does not name the {num_labels} entity types; give them in "
+        f"the order of the training with {option}"
+      )
+  if len(names) != num_labels or len(set(names)) != num_labels:
+    raise UserError(
+      f"{source} has {len(set(names))} different names, but the checkpoint "
+      f"has {num_labels} entity types; give {num_labels} with {option}"
+    )
+  return names

@@ -1,0 +1,78 @@
+"""Reading the tensors of a checkpoint folder, whatever file they are in."""
+
+import json
+import os
+
+import numpy as np
+import safetensors
+from safetensors import numpy as safetensors_numpy
+
+from splitner_jax.errors import UserError
+from splitner_jax.pretrained import torch_files
+
+Tensors = dict[str, np.ndarray]
+
+_SINGLE = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_TORCH = "pytorch_model.bin"
+
+
+def read_tensors(folder: str) -> Tensors:
+  """All tensors of a folder, under the names and dtypes of the file.
+
+  The first of these is read: `model.safetensors`, its shards by their
+  `model.safetensors.index.json`, `pytorch_model.bin`.
+
+  Raises:
+    UserError: if there is none of them, or it is broken.
+  """
+  for name, read in (
+    (_SINGLE, _read_safetensors),
+    (_INDEX, _read_shards),
+    (_TORCH, torch_files.read),
+  ):
+    path = os.path.join(folder, name)
+    if os.path.isfile(path):
+      return read(path)
+  raise UserError(
+    f"{folder} has no weights: none of {_SINGLE}, {_INDEX}, {_TORCH}"
+  )
+
+
+def _read_safetensors(path: str) -> Tensors:
+  try:
+    return safetensors_numpy.load_file(path)
+  except (safetensors.SafetensorError, OSError, KeyError) as e:
+    reason = " ".join(str(e).split())
+    raise UserError(
+      f"{path}: cannot be read ({reason}); download it again"
+    ) from e
+
+
+def _read_shards(path: str) -> Tensors:
+  """Follows an index: {"weight_map": {tensor name: file name}}."""
+  try:
+    with open(path, encoding="utf-8") as file:
+      weight_map = dict(json.load(file)["weight_map"])
+    shards = sorted(set(weight_map.values()))
+    # An index comes with the checkpoint; it may not point out of its folder.
+    plain = all(os.path.basename(shard) == shard for shard in shards)
+  except (OSError, ValueError, KeyError, TypeError) as e:
+    raise UserError(f"{path}: not an index of shards ({e!r})") from e
+  if not plain:
+    raise UserError(f"{path}: shards must be files of the same folder")
+  tensors: Tensors = {}
+  for shard in shards:
+    shard_path = os.path.join(os.path.dirname(path), shard)
+    if not os.path.isfile(shard_path):
+      raise UserError(f"{path}: its shard {shard} is missing")
+    found = _read_safetensors(shard_path)
+    expected = {name for name, file in weight_map.items() if file == shard}
+    if found.keys() != expected:
+      example = min(found.keys() ^ expected)
+      raise UserError(
+        f"{shard_path}: its tensors are not those of the index, for example "
+        f"{example}; download both again"
+      )
+    tensors |= found
+  return tensors

@@ -1,0 +1,256 @@
+"""Reading PyTorch's weight files without PyTorch, and without running them.
+
+`torch.save` writes a pickle, which says how tensors are laid over storages,
+and the raw numbers of the storages: as members of a zip archive since PyTorch
+1.6, one after the other behind the pickle before that.
+
+A pickle can run anything. This reader knows the few names that a dictionary
+of tensors needs and refuses all others; what they build are plain records,
+and only when the pickle is done are these checked against the storages and
+turned into arrays.
+"""
+
+import io
+import math
+import os
+import pickle
+import struct
+import zipfile
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from jax import numpy as jnp
+
+from splitner_jax.errors import UserError
+
+_DTYPES: dict[str, np.dtype] = {
+  "DoubleStorage": np.dtype("<f8"),
+  "FloatStorage": np.dtype("<f4"),
+  "HalfStorage": np.dtype("<f2"),
+  "BFloat16Storage": np.dtype(jnp.bfloat16),
+  "LongStorage": np.dtype("<i8"),
+  "IntStorage": np.dtype("<i4"),
+  "ShortStorage": np.dtype("<i2"),
+  "CharStorage": np.dtype("i1"),
+  "ByteStorage": np.dtype("u1"),
+  "BoolStorage": np.dtype("?"),
+}
+
+_ZIP_START = b"PK\x03\x04"
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_VERSION = 1001
+
+
+class _Storage(NamedTuple):
+  """A run of numbers in the file; nothing in it can be trusted yet."""
+
+  kind: Any
+  key: Any
+  numel: Any
+
+
+class _Tensor(NamedTuple):
+  """A strided view of a storage; nothing in it can be trusted yet."""
+
+  storage: Any
+  offset: Any
+  size: Any
+  stride: Any
+
+
+class _Table(dict):
+  """A dictionary that drops the attributes a pickle gives it."""
+
+  def __setstate__(self, state: Any) -> None:
+    del state  # `_metadata` of a state dict: versions of torch modules.
+
+
+class _Reader(pickle.Unpickler):
+  """An unpickler that knows dictionaries, tensors and storages only.
+
+  Names become bound methods and strings, on which a pickle can set nothing.
+  """
+
+  def __init__(self, file: IO[bytes]):
+    super().__init__(file, encoding="utf-8")
+    self.storages: set[_Storage] = set()
+    self._known: dict[tuple[str, str], Any] = {
+      ("collections", "OrderedDict"): self._table,
+      ("torch._utils", "_rebuild_tensor"): self._tensor,
+      ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
+      ("torch._utils", "_rebuild_parameter"): self._parameter,
+    } | {("torch", kind): kind for kind in _DTYPES}
+
+  def find_class(self, module: str, name: str) -> Any:
+    try:
+      return self._known[module, name]
+    except KeyError:
+      asked = repr(f"{module}.{name}")[:80]
+      raise UserError(
+        f"it asks for {asked}, which no dictionary of tensors needs; do not "
+        "trust this file"
+      ) from None
+
+  def persistent_load(self, pid: Any) -> _Storage:
+    tag, kind, key, _, numel, *view = pid
+    if tag != "storage" or any(v is not None for v in view):
+      raise UserError("it has views of storages, which are not supported")
+    storage = _Storage(kind, key, numel)
+    self.storages.add(storage)
+    return storage
+
+  def _table(self, *items: Any) -> _Table:
+    return _Table(*items)
+
+  def _tensor(
+    self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any
+  ) -> _Tensor:
+    return _Tensor(storage, offset, size, stride)
+
+  def _parameter(self, tensor: Any, *_: Any) -> Any:
+    return tensor
+
+
+def read(path: str) -> dict[str, np.ndarray]:
+  """Reads a dictionary of tensors that `torch.save` wrote.
+
+  Returns:
+    Read-only arrays under the names of the file, in its dtypes.
+
+  Raises:
+    UserError: if the file is not a dictionary of tensors, is damaged, or
+      holds anything else; nothing of it is ever run.
+  """
+  try:
+    with open(path, "rb") as file:
+      is_zip = file.read(4) == _ZIP_START
+      file.seek(0)
+      return _read_zip(file) if is_zip else _read_legacy(file)
+  except UserError as e:
+    raise UserError(f"{path}: {e}") from e
+  # A damaged pickle can raise anything.
+  except Exception as e:
+    reason = " ".join(f"{type(e).__name__}: {e}".split())
+    raise UserError(
+      f"{path}: damaged, or not a PyTorch file ({reason}); download it again"
+    ) from e
+
+
+def _read_zip(file: IO[bytes]) -> dict[str, np.ndarray]:
+  with zipfile.ZipFile(file) as archive:
+    members = {info.filename: info for info in archive.infolist()}
+    (pickled,) = (name for name in members if name.endswith("/data.pkl"))
+    root = pickled.removesuffix("data.pkl")
+
+    def member(name: str) -> bytes:
+      info = members.get(root + name)
+      if info is None:
+        raise UserError(f"its member {name!r} is missing")
+      # PyTorch never compresses, so no member is larger than the file.
+      if info.compress_type != zipfile.ZIP_STORED:
+        raise UserError(f"its member {name!r} is compressed")
+      return archive.read(info)
+
+    if f"{root}byteorder" in members and member("byteorder") != b"little":
+      raise UserError("it was written on a big-endian machine")
+    reader = _Reader(io.BytesIO(member("data.pkl")))
+    table = reader.load()
+    data = {s: member(f"data/{s.key}") for s in _checked(reader.storages)}
+  return _arrays(table, data)
+
+
+def _read_legacy(file: IO[bytes]) -> dict[str, np.ndarray]:
+  if _Reader(file).load() != _LEGACY_MAGIC:
+    raise UserError("not a PyTorch file")
+  if _Reader(file).load() != _LEGACY_VERSION:
+    raise UserError("of an unknown version")
+  if _Reader(file).load().get("little_endian") is not True:
+    raise UserError("it was written on a big-endian machine")
+  reader = _Reader(file)
+  table = reader.load()
+  keys = _Reader(file).load()
+  storages = {s.key: s for s in _checked(reader.storages)}
+  if sorted(keys) != sorted(storages):
+    raise UserError("its list of storages does not match its tensors")
+  size = os.fstat(file.fileno()).st_size
+  data: dict[_Storage, bytes] = {}
+  for key in keys:
+    storage = storages[key]
+    (count,) = struct.unpack("<q", file.read(8))
+    if count != storage.numel:
+      raise UserError(f"its storage {key!r} has another size than its tensors")
+    length = count * _DTYPES[storage.kind].itemsize
+    if length > size - file.tell():
+      raise UserError("it is cut off")
+    data[storage] = file.read(length)
+  return _arrays(table, data)
+
+
+def _is_count(value: Any) -> bool:
+  return type(value) is int and value >= 0
+
+
+def _checked(storages: set[_Storage]) -> list[_Storage]:
+  """The storages, if each is well-formed and described in one way."""
+  for storage in storages:
+    if (
+      storage.kind not in _DTYPES
+      or type(storage.key) is not str
+      or not _is_count(storage.numel)
+    ):
+      raise UserError(f"its storage {storage.key!r} is malformed")
+  if len({storage.key for storage in storages}) != len(storages):
+    raise UserError("it describes one storage in two ways")
+  return sorted(storages)
+
+
+def _arrays(table: Any, data: dict[_Storage, bytes]) -> dict[str, np.ndarray]:
+  """Lays the tensors over the storages, after checking that they fit."""
+  if not isinstance(table, dict):
+    raise UserError(
+      f"it holds {type(table).__name__}, not a dictionary of tensors"
+    )
+  for storage, content in data.items():
+    if len(content) != storage.numel * _DTYPES[storage.kind].itemsize:
+      raise UserError(
+        f"its storage {storage.key!r} has another size than its tensors"
+      )
+  arrays: dict[str, np.ndarray] = {}
+  for name, tensor in table.items():
+    if type(name) is not str or not isinstance(tensor, _Tensor):
+      raise UserError(
+        f"its entry {name!r} is {type(tensor).__name__}, not a tensor; save "
+        "model.state_dict() alone"
+      )
+    arrays[name] = _array(name, tensor, data)
+  return arrays
+
+
+def _array(
+  name: str, tensor: _Tensor, data: dict[_Storage, bytes]
+) -> np.ndarray:
+  storage, offset, size, stride = tensor
+  if (
+    not isinstance(storage, _Storage)
+    or type(size) is not tuple
+    or type(stride) is not tuple
+    or len(size) != len(stride)
+    or not all(map(_is_count, (offset, *size, *stride)))
+  ):
+    raise UserError(f"its tensor {name!r} is malformed")
+  dtype = _DTYPES[storage.kind]
+  count = math.prod(size)
+  if count == 0:
+    return np.zeros(size, dtype)
+  last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+  # The second condition: repeating numbers by strides of 0 could make a tiny
+  # file fill the memory.
+  if last >= storage.numel or count > storage.numel:
+    raise UserError(
+      f"its tensor {name!r} (offset {offset}, size {size}, stride {stride}) "
+      f"does not fit into a storage of {storage.numel} numbers"
+    )
+  numbers = np.frombuffer(data[storage], dtype, offset=offset * dtype.itemsize)
+  return np.lib.stride_tricks.as_strided(
+    numbers, size, [s * dtype.itemsize for s in stride], writeable=False
+  )

@@ -1,0 +1,305 @@
+"""Weights from a checkpoint into our parameters, and back.
+
+The use of the table is total in both directions: a tensor or a parameter
+without a partner is an error, unless a list below names it.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from absl import logging
+from flax import traverse_util
+from safetensors import numpy as safetensors_numpy
+
+from splitner_jax.errors import UserError
+from splitner_jax.pretrained.folders import (
+  TOKENIZER_FILES,
+  Backbone,
+  read_config,
+)
+from splitner_jax.pretrained.table import Entry, canonical, published, table
+from splitner_jax.pretrained.tensors import Tensors, read_tensors
+
+Params = Mapping[str, Any]
+
+
+# Tensors that nobody needs: buffers, the heads of the pretraining, a pooler
+# that the model has no use for.
+_UNUSED = re.compile(
+  r"embeddings\.(position_ids|token_type_ids)$|(cls|lm_head|pooler)\."
+)
+# Heads of the task that a backbone was last trained for; a whole task's
+# checkpoint may leave none of them over.
+_OTHER_TASK = re.compile(
+  r"(classifier|qa_outputs|char_cnn|pattern_cnn|pattern_lstm)\."
+)
+# Parts of ours that start new if the backbone has nothing for them.
+_NEW_PARTS = ("pooler", "char", "pattern", "classifier")
+# Their last row stands for characters outside the reference's alphabet.
+_ALPHABETS = ("char/cnn/embedding", "pattern/cnn/embedding")
+
+
+def _read(folder: str) -> tuple[Tensors, dict[str, str]]:
+  """Tensors under the table's spelling, and their names in the file."""
+  tensors: Tensors = {}
+  originals: dict[str, str] = {}
+  for original, tensor in read_tensors(folder).items():
+    name = canonical(original)
+    if name in tensors:
+      raise UserError(
+        f"{folder}: {originals[name]} and {original} are the same tensor; "
+        "only one can be used"
+      )
+    tensors[name] = tensor
+    originals[name] = original
+  return tensors, originals
+
+
+def _flatten(params: Params) -> dict[str, Any]:
+  return traverse_util.flatten_dict(params, sep="/")
+
+
+def _table_for(params: Params) -> dict[str, Entry]:
+  encoder = params.get("encoder", {})
+  return table(sum(name.startswith("layer_") for name in encoder))
+
+
+def _shorten(names: Iterable[str]) -> str:
+  listed = sorted(names)
+  rest = f" and {len(listed) - 4} more" if len(listed) > 4 else ""
+  return ", ".join(listed[:4]) + rest or "none"
+
+
+def fill(
+  params: Params, folder: str, *, complete: bool = False
+) -> dict[str, Any]:
+  """Puts the weights of a checkpoint into a model's parameters.
+
+  Args:
+    params: what `model.init` gives: `encoder`, and what the model has of
+      `pooler`, `char`, `pattern`, `classifier`.
+    folder: the checkpoint; see `resolve`.
+    complete: whether the checkpoint is one of the same task, which must fill
+      every parameter. If not, it is a backbone: the parts above the encoder
+      that it does not have stay as they are, and its own heads are dropped.
+
+  Returns:
+    The same tree, as float32 NumPy arrays.
+
+  Raises:
+    UserError: if the checkpoint is broken, or does not fit: with tensors or
+      parameters left over, or of another shape.
+  """
+  tensors, originals = _read(folder)
+  entries = _table_for(params)
+  flat = {k: np.asarray(v, np.float32) for k, v in _flatten(params).items()}
+  new = set() if complete else _new_parts(flat, entries, tensors)
+  missing: list[str] = []
+  used: set[str] = set()
+  for path, value in flat.items():
+    if path.split("/")[0] in new:
+      continue
+    entry = entries[path]
+    absent = [name for name in entry.foreign if name not in tensors]
+    missing += absent
+    used.update(entry.foreign)
+    if not absent:
+      where = {name: f"{folder}: {originals[name]}" for name in entry.foreign}
+      flat[path] = _take(entry, value, tensors, where)
+  left_over = [
+    originals[name]
+    for name in tensors.keys() - used
+    if not _UNUSED.match(name) and (complete or not _OTHER_TASK.match(name))
+  ]
+  if missing or left_over:
+    raise UserError(
+      f"{folder} does not fit the model: the model also needs "
+      f"{_shorten(missing)}; the checkpoint also has {_shorten(left_over)}"
+    )
+  if new:
+    logging.info("new, not in %s: %s", folder, ", ".join(sorted(new)))
+  return traverse_util.unflatten_dict(flat, sep="/")
+
+
+def _new_parts(
+  flat: Mapping[str, np.ndarray],
+  entries: Mapping[str, Entry],
+  tensors: Tensors,
+) -> set[str]:
+  """The parts of a model for which a backbone has nothing."""
+  new = set()
+  for part in {path.split("/")[0] for path in flat} & set(_NEW_PARTS):
+    own = [entries[path] for path in flat if path.startswith(f"{part}/")]
+    names = [name for entry in own for name in entry.foreign]
+    if not any(name in tensors for name in names) or (
+      # A classifier of another shape is that of another task.
+      part == "classifier"
+      and any(
+        tensors[name].shape != tensor.shape
+        for entry in own
+        for name, tensor in _saved(entry, flat[entry.ours])
+        if name in tensors
+      )
+    ):
+      new.add(part)
+  return new
+
+
+def _saved(entry: Entry, value: np.ndarray) -> Iterable[tuple[str, np.ndarray]]:
+  return zip(entry.foreign, entry.layout.save(value), strict=True)
+
+
+def _take(
+  entry: Entry,
+  value: np.ndarray,
+  tensors: Tensors,
+  where: Mapping[str, str],
+) -> np.ndarray:
+  """One parameter from its tensors; `value` is what it has been so far."""
+  loaded: list[np.ndarray] = []
+  for name, expected in _saved(entry, value):
+    tensor = tensors[name]
+    # ml_dtypes' bfloat16 is of no kind that NumPy knows as floating.
+    if tensor.dtype.kind != "f" and tensor.dtype.name != "bfloat16":
+      raise UserError(
+        f"{where[name]} is {tensor.dtype}; only floating-point weights are "
+        "supported"
+      )
+    tensor = tensor.astype(np.float32)
+    if entry.ours in _ALPHABETS and len(value) - len(tensor) == 1:
+      tensor = np.concatenate([tensor, value[-1:]])
+    if tensor.shape != expected.shape:
+      raise UserError(
+        f"{where[name]} has shape {tensors[name].shape}, but the model has "
+        f"{expected.shape} there; compare config.json and the weights"
+      )
+    loaded.append(tensor)
+  return np.ascontiguousarray(entry.layout.load(loaded))
+
+
+def foreign_tensors(params: Params, is_roberta: bool) -> Tensors:
+  """The reverse of `fill`: parameters under the names of a checkpoint.
+
+  Args:
+    params: of a whole model, or some of its parts.
+    is_roberta: whose names to use.
+
+  Returns:
+    float32 arrays. torch's second LSTM bias, only ever added to the first,
+    is 0.
+  """
+  entries = _table_for(params)
+  tensors: Tensors = {}
+  for path, value in _flatten(params).items():
+    for name, tensor in _saved(entries[path], np.asarray(value, np.float32)):
+      # safetensors writes the memory as it lies, whatever the strides.
+      tensors[published(name, is_roberta)] = np.ascontiguousarray(tensor)
+  return tensors
+
+
+def export(params: Params, folder: str, backbone: Backbone) -> None:
+  """Writes a model's encoder as a folder that transformers can load.
+
+  Args:
+    params: of a whole model; `encoder` and, if there, `pooler` are written.
+      A model without a pooler leaves the backbone's as it was, if it has one.
+    folder: to be made, with weights, config.json and the tokenizer's files;
+      it is complete or not there at all.
+    backbone: what the model started from.
+
+  Raises:
+    UserError: if the folder exists and is not empty, or cannot be written.
+  """
+  if os.path.isdir(folder) and os.listdir(folder):
+    raise UserError(f"{folder} is not empty; remove it or give another folder")
+  tensors: Tensors = {}
+  if "pooler" not in params:
+    tensors = {
+      name: np.ascontiguousarray(tensor, np.float32)
+      for name, tensor in _read(backbone.folder)[0].items()
+      if name.startswith("pooler.")
+    }
+  parts = {k: params[k] for k in ("encoder", "pooler") if k in params}
+  for name, tensor in foreign_tensors(parts, backbone.is_roberta).items():
+    tensors[canonical(name)] = tensor
+
+  config = read_config(backbone.folder)
+  config.pop("auto_map", None)  # Names code that is not part of the folder.
+  config.pop("torch_dtype", None)  # The older name of `dtype`.
+  config |= {
+    "model_type": "roberta" if backbone.is_roberta else "bert",
+    "architectures": ["RobertaModel" if backbone.is_roberta else "BertModel"],
+    "dtype": "float32",
+  }
+  folder = os.path.abspath(folder)
+  unfinished = f"{folder}.{os.getpid()}.tmp"
+  try:
+    os.makedirs(unfinished)
+    safetensors_numpy.save_file(
+      tensors,
+      os.path.join(unfinished, "model.safetensors"),
+      metadata={"format": "pt"},  # transformers reads no file without it.
+    )
+    with open(
+      os.path.join(unfinished, "config.json"), "w", encoding="utf-8"
+    ) as file:
+      json.dump(config, file, indent=2, sort_keys=True)
+      file.write("\n")
+    for name in TOKENIZER_FILES:
+      source = os.path.join(backbone.folder, name)
+      if os.path.isfile(source):
+        shutil.copyfile(source, os.path.join(unfinished, name))
+    os.replace(unfinished, folder)
+  except OSError as e:
+    raise UserError(f"{folder} cannot be written: {e.strerror}") from e
+  finally:
+    shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+  """What a checkpoint of a whole task has on top of its encoder.
+
+  Attributes:
+    features: those of `models.heads.TokenClassifier`.
+    char_vocab_size, pattern_vocab_size: rows of their embeddings, 0 without.
+  """
+
+  num_labels: int
+  features: tuple[str, ...]
+  char_vocab_size: int
+  pattern_vocab_size: int
+
+
+def read_head(folder: str) -> Head:
+  """Infers the head of a detector, classifier or tagger from its tensors.
+
+  Raises:
+    UserError: if the checkpoint has no classifier, or is broken.
+  """
+  tensors, _ = _read(folder)
+  if "classifier.weight" not in tensors:
+    raise UserError(
+      f"{folder} has no classifier.weight: it is a backbone, not a checkpoint "
+      "of a task"
+    )
+
+  def rows(name: str) -> int:
+    return len(tensors[name]) if name in tensors else 0
+
+  vocabs = {
+    "char": rows("char_cnn.emb.weight"),
+    "pattern": rows("pattern_cnn.emb.weight"),
+  }
+  return Head(
+    num_labels=rows("classifier.weight"),
+    features=tuple(name for name, size in vocabs.items() if size),
+    char_vocab_size=vocabs["char"],
+    pattern_vocab_size=vocabs["pattern"],
+  )

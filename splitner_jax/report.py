@@ -1,0 +1,179 @@
+"""report.json, the record of a run, and report.md, the same to read.
+
+Of each split, `dev` and `test`, report.json has `all_sentences` (the honest
+score), `reference_protocol` (how the paper's code counts, for comparison with
+the paper only), `detection`, `classification_on_gold`, each with `precision`,
+`recall`, `f1` in percent, and `per_type` where it applies; and `sentences`,
+`gold_mentions`, `gold_lost_to_length`. `seconds` are without compile time,
+which stands apart.
+"""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+import jax
+
+import splitner_jax
+from splitner_jax.data.corpora import Corpus
+from splitner_jax.errors import UserError
+
+SPLITS = ("dev", "test")
+
+_ROWS = {
+  "all_sentences": "SplitNER, all sentences",
+  "reference_protocol": "SplitNER, reference protocol",
+  "detection": "detection alone",
+  "classification_on_gold": "classification of gold mentions",
+}
+
+
+def write_whole(path: pathlib.Path, text: str) -> None:
+  """Writes a file that appears whole or not at all."""
+  scratch = path.with_name(path.name + ".tmp")
+  try:
+    scratch.write_text(text, encoding="utf-8")
+    os.replace(scratch, path)
+  except OSError as e:
+    scratch.unlink(missing_ok=True)
+    raise UserError(f"{path}: cannot be written ({e.strerror})") from e
+
+
+def start(
+  config, corpus: Corpus, progress: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+  """The parts of a report that are known before the evaluation.
+
+  Args:
+    config: of the run.
+    corpus: the sentences.
+    progress: what `train.train` returned for each task.
+  """
+  return {
+    "splitner_jax": splitner_jax.__version__,
+    "devices": [d.device_kind for d in jax.local_devices()],
+    "config": json.loads(config.to_json_best_effort()),
+    "corpus": {
+      "name": corpus.name,
+      "content_hash": corpus.content_hash,
+      "types": corpus.types,
+      "sentences": {
+        split: len(getattr(corpus, split)) for split in ("train", *SPLITS)
+      },
+    },
+    "training": {
+      name: {
+        "examples": p["examples"],
+        "gold_lost_to_length": p["gold_lost_to_length"],
+        "padding": p["padding"],
+        "shapes": p["shapes"],
+        "steps": p["step"],
+        "best_epoch": p["best_epoch"],
+        "best_dev_f1": p["best_f1"],
+        "evaluations": p["evaluations"],
+      }
+      for name, p in progress.items()
+    },
+    "seconds": {
+      name: {
+        "epochs": p["epoch_seconds"],
+        "compile": round(p["compile_seconds"], 3),
+      }
+      for name, p in progress.items()
+    },
+  }
+
+
+def write(result: dict[str, Any], workdir: pathlib.Path) -> None:
+  """Writes WORKDIR/report.md, then WORKDIR/report.json."""
+  write_whole(workdir / "report.md", markdown(result))
+  write_whole(workdir / "report.json", json.dumps(result, indent=2) + "\n")
+
+
+def table(result: dict[str, Any]) -> str:
+  """The scores as an aligned Markdown table."""
+  rows = [["", "split", "precision", "recall", "F1"]]
+  for key, title in _ROWS.items():
+    for split in SPLITS:
+      if split in result:
+        row = result[split][key]
+        figures = [f"{row[k]:.2f}" for k in ("precision", "recall", "f1")]
+        rows.append([title, split, *figures])
+  return _markdown_table(rows)
+
+
+def _markdown_table(rows: list[list[str]]) -> str:
+  """First row: the head. First two columns left, the others right."""
+  widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+
+  def line(row: list[str]) -> str:
+    cells = [
+      cell.ljust(width) if i < 2 else cell.rjust(width)
+      for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return f"| {' | '.join(cells)} |"
+
+  rule = [
+    "-" * width if i < 2 else "-" * (width - 1) + ":"
+    for i, width in enumerate(widths)
+  ]
+  return "\n".join([line(rows[0]), line(rule), *map(line, rows[1:])])
+
+
+def markdown(result: dict[str, Any]) -> str:
+  """The whole report.md."""
+  corpus, config = result["corpus"], result["config"]
+  sizes = ", ".join(f"{n} {s}" for s, n in corpus["sentences"].items())
+  parts = [
+    f"# SplitNER on {corpus['name']}",
+    f"Backbone {config['backbone']}, seed {config['seed']}; sentences: "
+    f"{sizes} (content {corpus['content_hash']}); "
+    f"{len(result['devices'])} x {result['devices'][0]}.",
+    "## Scores",
+    "Mentions count as found when words and type are right, in percent. *All "
+    "sentences* is the honest figure. *Reference protocol* leaves out "
+    "sentences without a detected mention, as the code of the paper does; it "
+    "is for comparison with the paper only.",
+    table(result),
+  ]
+  for split in SPLITS:
+    if split in result:
+      parts += _split_section(split, result[split])
+  parts.append("## Training")
+  for name, training in result["training"].items():
+    seconds = result["seconds"][name]
+    epochs = ", ".join(f"{s:.1f}" for s in seconds["epochs"])
+    parts.append(
+      f"- {name}: {training['examples']} examples, {training['steps']} steps, "
+      f"best dev F1 {training['best_dev_f1']:.2f} after epoch "
+      f"{training['best_epoch']}; {100 * training['padding']:.1f}% padding, "
+      f"{training['gold_lost_to_length']} gold mentions lost to length; "
+      f"seconds of each epoch: {epochs} (compiling: {seconds['compile']:.1f})"
+    )
+  return "\n\n".join(parts) + "\n"
+
+
+def _split_section(split: str, scores: dict[str, Any]) -> list[str]:
+  types = scores["all_sentences"]["per_type"]
+  on_gold = scores["classification_on_gold"]["per_type"]
+  rows = [["type", "", "gold", "precision", "recall", "F1", "on gold"]]
+  for label, row in types.items():
+    rows.append(
+      [
+        label,
+        "",
+        str(row["gold"]),
+        *(f"{row[k]:.2f}" for k in ("precision", "recall", "f1")),
+        f"{on_gold[label]['f1']:.2f}" if label in on_gold else "",
+      ]
+    )
+  merged = scores["reference_protocol"]["sentences"]
+  return [
+    f"## {split.capitalize()} by type",
+    f"{scores['sentences']} sentences, {scores['gold_mentions']} gold "
+    f"mentions, {scores['gold_lost_to_length']} of them lost to length; the "
+    f"reference protocol scores {merged} sentences. Tagging took "
+    f"{scores['seconds']['inference']:.1f} s.",
+    _markdown_table(rows),
+  ]

@@ -1,0 +1,49 @@
+"""The process around a run: log, compilation cache, compile-time clock."""
+
+import logging
+import sys
+
+import jax
+import tqdm
+
+from splitner_jax.cache import cache_dir
+
+
+class _LogHandler(logging.Handler):
+  """Writes to stderr without breaking a progress bar."""
+
+  def emit(self, record: logging.LogRecord) -> None:
+    tqdm.tqdm.write(self.format(record), file=sys.stderr)
+
+
+def start_log() -> None:
+  """Shows what this package has to say; of others only warnings."""
+  handler = _LogHandler()
+  handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", "%H:%M:%S"))
+  own = logging.getLogger("splitner_jax")
+  own.addHandler(handler)
+  own.setLevel(logging.INFO)
+  own.propagate = False
+
+
+def use_compilation_cache() -> None:
+  """Keeps compiled programs in the cache folder, for the next process."""
+  folder = cache_dir() / "xla"
+  jax.config.update("jax_compilation_cache_dir", str(folder))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+class CompileClock:
+  """Counts the seconds that JAX spends on tracing and compiling."""
+
+  def __init__(self):
+    self.seconds = 0.0
+    jax.monitoring.register_event_duration_secs_listener(self._add)
+
+  def _add(self, event: str, seconds: float, **_) -> None:
+    if event.startswith("/jax/core/compile/"):
+      self.seconds += seconds
+
+
+compile_clock = CompileClock()
+"""One for the process, since JAX's listeners cannot be taken back one by one."""

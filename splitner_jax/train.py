@@ -1,0 +1,347 @@
+"""Trains one task: data, model, state, restore, step, loop, evaluate, save."""
+
+from collections.abc import Callable, Iterator, Sequence
+import functools
+import logging
+import pathlib
+import sys
+import time
+from typing import Any
+import zlib
+
+from flax import struct
+import jax
+from jax import numpy as jnp
+import numpy as np
+import optax
+import tensorboardX
+import tqdm
+
+from splitner_jax import optimizer, parallel
+from splitner_jax.checkpoint import Checkpoints
+from splitner_jax.data.batches import (
+  MAX_BUCKETS,
+  Batcher,
+  BatchPlan,
+  Shape,
+  fit_buckets,
+)
+from splitner_jax.data.sentences import Sentence
+from splitner_jax.errors import UserError
+from splitner_jax.forward import Forward
+from splitner_jax.runtime import compile_clock
+from splitner_jax.tasks import Task
+
+log = logging.getLogger(__name__)
+
+SAVE_SECONDS = 300.0
+"""A checkpoint is written at least this often."""
+LOG_STEPS = 10
+"""TensorBoard gets the loss every so many steps."""
+
+
+@struct.dataclass
+class TrainState:
+  """All that a step changes, and the seed of its random numbers."""
+
+  step: jax.Array
+  seed: jax.Array
+  params: Any
+  opt_state: Any
+
+
+def make_step(
+  task: Task, transform: optax.GradientTransformation
+) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
+  """One training step, to be compiled by `parallel.compile_step`."""
+
+  def step(state: TrainState, batch):
+    key = parallel.device_key(state.seed, state.step)
+    labels = parallel.global_rows(batch["labels"])
+    weights = parallel.global_rows(batch["weights"])
+
+    def loss_of(params):
+      logits = task.model.apply(
+        {"params": params}, batch, False, rngs={"dropout": key}
+      )
+      return task.loss(parallel.global_rows(logits), labels, weights)
+
+    loss, grads = jax.value_and_grad(loss_of)(state.params)
+    grads = parallel.sum_over_devices(grads)
+    updates, opt_state = transform.update(grads, state.opt_state, state.params)
+    new_state = state.replace(
+      step=state.step + 1,
+      params=optax.apply_updates(state.params, updates),
+      opt_state=opt_state,
+    )
+    return new_state, {"loss": loss, "grad_norm": optax.global_norm(grads)}
+
+  return step
+
+
+def init_params(task: Task, seed: int, batch: dict[str, np.ndarray]) -> Any:
+  """Fresh parameters, from one device's part of any batch."""
+  # Tasks with one seed must not start alike.
+  key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(task.name.encode()))
+  example = {name: value[0] for name, value in batch.items()}
+  return jax.jit(task.model.init)(key, example)["params"]
+
+
+def fresh_progress() -> dict[str, Any]:
+  """What a checkpoint knows beside the state; all of it JSON."""
+  return {
+    "step": 0,
+    "best_f1": -1.0,
+    "best_epoch": 0,
+    "stale": 0,
+    "finished": False,
+    "evaluations": [],
+    "epoch_seconds": [],
+    "seconds": 0.0,
+    "compile_seconds": 0.0,
+  }
+
+
+class _Stopwatch:
+  """Training seconds of the current epoch, kept over restarts."""
+
+  def __init__(self, progress: dict[str, Any]):
+    self._progress = progress
+    self._start, self._compiled = time.monotonic(), compile_clock.seconds
+
+  def lap(self) -> None:
+    """Books the time since the last lap, compile time apart."""
+    now, compiled = time.monotonic(), compile_clock.seconds
+    compiling = compiled - self._compiled
+    self._progress["compile_seconds"] += compiling
+    self._progress["seconds"] += now - self._start - compiling
+    self._start, self._compiled = now, compiled
+
+  def skip(self) -> None:
+    """Leaves the time since the last lap out."""
+    self._start, self._compiled = time.monotonic(), compile_clock.seconds
+
+
+def train(
+  task: Task,
+  settings,
+  splits: tuple[Sequence[Sentence], Sequence[Sentence]],
+  fill: Callable[[Any], Any],
+  folder: pathlib.Path,
+) -> tuple[Any, dict[str, Any]]:
+  """Trains a task, or goes on where an earlier run of it was cut off.
+
+  Args:
+    task: what to train.
+    settings: the task's part of the config, common fields filled in.
+    splits: train and dev sentences.
+    fill: puts pretrained weights into fresh parameters.
+    folder: for checkpoints and TensorBoard.
+
+  Returns:
+    The parameters of the best dev F1, replicated, and the final progress (see
+    `fresh_progress`) with `gold_lost_to_length`, `padding` and `shapes`.
+
+  Raises:
+    UserError: no examples, a batch that the devices cannot share, a loss that
+      is not finite.
+  """
+  # Data.
+  train_sentences, dev_sentences = splits
+  devices = parallel.device_count()
+  if settings.batch_size % devices:
+    raise UserError(
+      f"config.batch_size: {settings.batch_size} rows cannot be shared by "
+      f"{devices} devices; use a multiple of {devices}"
+    )
+  examples, lost = task.training_examples(train_sentences)
+  if not examples:
+    raise UserError(
+      f"{task.name}: the training sentences hold no mention to learn from"
+    )
+  lengths = np.array([len(e) for e in examples])
+  buckets = fit_buckets(lengths, MAX_BUCKETS)
+  plan = BatchPlan(lengths, settings.batch_size, settings.seed, tuple(buckets))
+  batcher = Batcher(examples, task.features, task.tokenizer.pad_id, devices)
+  shapes = batcher.fit_shapes(plan)
+  total_steps = settings.epochs * plan.steps_per_epoch
+  facts = {
+    "examples": len(examples),
+    "gold_lost_to_length": lost,
+    "padding": round(plan.padding(), 4),
+    "shapes": [list(shape) for shape in shapes],
+  }
+  log.info(
+    "%s: %d examples, %d steps an epoch, %.1f%% padding, %d gold mentions "
+    "lost to length; shapes (length, texts): %s",
+    task.name,
+    len(examples),
+    plan.steps_per_epoch,
+    100 * plan.padding(),
+    lost,
+    "; ".join(_describe(shape) for shape in shapes),
+  )
+
+  # Model and state. Where parameters come from, the first that applies:
+  # 1. a finished run: its best checkpoint; 2. a run that was cut off: its
+  # latest checkpoint; 3. the backbone, with new heads.
+  _, first_batch = batcher.assemble(plan.batch(0)[1], plan.batch(0)[0], shapes)
+  transform = optimizer.make(
+    optimizer.linear_decay(settings.learning_rate, max(total_steps, 1)),
+    weight_decay=settings.weight_decay,
+    clip_norm=settings.clip_norm,
+  )
+
+  def make_state(params) -> TrainState:
+    return TrainState(
+      jnp.zeros((), jnp.int32),
+      jnp.asarray(settings.seed, jnp.uint32),
+      params,
+      transform.init(params),
+    )
+
+  init = functools.partial(init_params, task, settings.seed, first_batch)
+  abstract = jax.eval_shape(lambda: make_state(init()))
+  checkpoints = Checkpoints(folder / "checkpoints")
+  progress = checkpoints.progress()
+  if progress and progress["finished"]:
+    log.info("%s: already trained", task.name)
+    params = checkpoints.best(abstract.params)
+    checkpoints.close()
+    return params, progress | facts
+  if progress:
+    state = checkpoints.latest(abstract)
+    log.info("%s: goes on at step %d", task.name, progress["step"])
+  else:
+    progress = fresh_progress()
+    state = parallel.replicate(make_state(fill(init())))
+
+  # Step.
+  train_step = parallel.compile_step(make_step(task, transform))
+  forward = Forward(
+    task.model,
+    task.features,
+    task.tokenizer.pad_id,
+    settings.inference_batch_size,
+  )
+  writer = tensorboardX.SummaryWriter(
+    str(folder / "tensorboard"), purge_step=progress["step"] or None
+  )
+  watch = _Stopwatch(progress)
+  saved_at = time.monotonic()
+
+  def batches(first: int, end: int) -> Iterator[Any]:
+    for step in range(first, end):
+      length, rows = plan.batch(step)
+      _, batch = batcher.assemble(rows, length, shapes)
+      del batch["row_mask"]
+      yield parallel.put_batch(batch)
+
+  def check(step: int, measured) -> None:
+    """Looks at a step's metrics, once the next one is under way."""
+    loss = float(measured["loss"])
+    if not np.isfinite(loss):
+      raise UserError(
+        f"{task.name}: the loss is {loss} at step {step}; lower "
+        f"config.{task.name}.learning_rate (now {settings.learning_rate:g}) "
+        "or look at the data of that step"
+      )
+    bar.set_postfix_str(
+      f"loss {loss:.4f}, dev F1 {max(progress['best_f1'], 0):.2f}",
+      refresh=False,
+    )
+    if step % LOG_STEPS == 0:
+      writer.add_scalar("loss", loss, step)
+      writer.add_scalar("gradient_norm", float(measured["grad_norm"]), step)
+
+  def evaluate(epoch: int) -> None:
+    scores = task.evaluate(
+      functools.partial(forward, state.params), dev_sentences
+    )
+    if scores["f1"] > progress["best_f1"]:
+      checkpoints.save_best(progress["step"], state.params)
+      progress.update(best_f1=scores["f1"], best_epoch=epoch, stale=0)
+    else:
+      progress["stale"] += 1
+    progress["evaluations"].append(scores)
+    for name in ("precision", "recall", "f1"):
+      writer.add_scalar(f"dev/{name}", scores[name], progress["step"])
+    log.info(
+      "%s: epoch %d of %d: dev F1 %.2f (precision %.2f, recall %.2f), best "
+      "%.2f; by type: %s",
+      task.name,
+      epoch,
+      settings.epochs,
+      scores["f1"],
+      scores["precision"],
+      scores["recall"],
+      progress["best_f1"],
+      _per_type(scores),
+    )
+
+  # Loop.
+  bar = tqdm.tqdm(
+    total=total_steps,
+    initial=progress["step"],
+    desc=task.name,
+    mininterval=0.5 if sys.stderr.isatty() else 30,
+    unit="step",
+  )
+  try:
+    while not progress["finished"]:
+      first = progress["step"]
+      epoch = first // plan.steps_per_epoch + 1
+      end = min(epoch * plan.steps_per_epoch, total_steps)
+      pending = None
+      for step, batch in enumerate(
+        parallel.prefetch(batches(first, end)), first + 1
+      ):
+        state, measured = train_step(state, batch)
+        if pending:
+          check(*pending)
+        pending = step, measured
+        progress["step"] = step
+        bar.update()
+        late = time.monotonic() - saved_at > SAVE_SECONDS
+        if step < end and (late or step % settings.checkpoint_every == 0):
+          check(*pending)
+          watch.lap()
+          checkpoints.save_latest(step, state, progress, evaluated=False)
+          saved_at = time.monotonic()
+          watch.skip()
+      if pending:
+        check(*pending)
+        watch.lap()
+        progress["epoch_seconds"].append(round(progress["seconds"], 3))
+        progress["seconds"] = 0.0
+      evaluate(epoch)
+      progress["finished"] = (
+        progress["step"] >= total_steps
+        or progress["stale"] >= settings.patience
+      )
+      checkpoints.save_latest(
+        progress["step"], state, progress, evaluated=True
+      )
+      saved_at = time.monotonic()
+      watch.skip()
+  finally:
+    bar.close()
+    writer.close()
+    checkpoints.wait()
+
+  params = checkpoints.best(abstract.params)
+  checkpoints.close()
+  return params, progress | facts
+
+
+def _describe(shape: Shape) -> str:
+  texts = [f"{name} {size[0]}+{size[1]}" for name, size in
+           (("char", shape.char), ("pattern", shape.pattern)) if sum(size)]
+  return f"{shape.length}" + (f" ({', '.join(texts)})" if texts else "")
+
+
+def _per_type(scores: dict[str, Any]) -> str:
+  return ", ".join(
+    f"{label} {row.get('f1', row['recall']):.1f}"
+    for label, row in scores["per_type"].items()
+  )

@@ -1,0 +1,51 @@
+"""What all tests share: fake devices, a cache of their own, real data."""
+
+import os
+import pathlib
+from collections.abc import Iterator
+
+# Read by jax at its import, also in the processes that tests start.
+os.environ["JAX_NUM_CPU_DEVICES"] = "4"
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import pytest
+
+from splitner_jax.cache import cache_dir
+
+_ROOT = pathlib.Path(__file__).parents[1]
+_USER_CACHE = cache_dir()
+_MINILM = "all-MiniLM-L6-v2"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_cache(
+  tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[pathlib.Path]:
+  """SPLITNER_CACHE for this session; only the backbone is the user's own."""
+  folder = tmp_path_factory.mktemp("cache")
+  if (_USER_CACHE / _MINILM).is_dir():
+    (folder / _MINILM).symlink_to(_USER_CACHE.resolve() / _MINILM)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("SPLITNER_CACHE", str(folder))
+    yield folder
+
+
+@pytest.fixture(scope="session")
+def minilm(session_cache: pathlib.Path) -> pathlib.Path:
+  """Folder of the default backbone; skips where it is not."""
+  folder = session_cache / _MINILM
+  if not folder.is_dir():
+    pytest.skip(f"{_MINILM} is not in {_USER_CACHE}: run launch/setup.sh")
+  return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> pathlib.Path:
+  """Folder of the real corpora and parity numbers; skips where it is not."""
+  folder = pathlib.Path(
+    os.environ.get("SPLITNER_DATA") or _ROOT.parent / "shared" / "data"
+  )
+  if not folder.is_dir():
+    pytest.skip(f"no real data at {folder}: set SPLITNER_DATA")
+  return folder

@@ -1,0 +1,302 @@
+"""Corpus files <-> sentences, and the errors that name file and line."""
+
+import json
+
+import pytest
+
+from splitner_jax.data import formats
+from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
+from splitner_jax.data.tags import spans_to_tags
+from splitner_jax.errors import UserError
+
+CORPUS = [
+  (["Ana", "Lima", "met", "Bo", "#"], [(0, 2, "person"), (3, 4, "person")]),
+  (["O", "no", "!"], []),
+  (["Rio", "Ana", "Bo", "Cy"], [(0, 1, "place"), (1, 3, "x-y"), (3, 4, "x-y")]),
+]
+WORDS = [tuple(words) for words, _ in CORPUS]
+SPANS = [tuple(Span(*span) for span in spans) for _, spans in CORPUS]
+
+
+def rows(scheme: str, separator: str = "\t") -> list[list[str]]:
+  """The corpus as sentences of lines."""
+  return [
+    [
+      separator.join(row)
+      for row in zip(
+        words, spans_to_tags(spans, len(words), scheme), strict=True
+      )
+    ]
+    for words, spans in zip(WORDS, SPANS, strict=True)
+  ]
+
+
+def joined(sentences: list[list[str]], between: str = "") -> str:
+  return f"\n{between}\n".join("\n".join(lines) for lines in sentences) + "\n"
+
+
+def write(tmp_path, content: str | bytes, name: str = "corpus.txt"):
+  path = tmp_path / name
+  path.write_bytes(content if isinstance(content, bytes) else content.encode())
+  return path
+
+
+def assert_is_corpus(sentences: list[Sentence]) -> None:
+  assert [sentence.words for sentence in sentences] == WORDS
+  assert [sentence.spans for sentence in sentences] == SPANS
+
+
+def message(reader, *args, **kwargs) -> str:
+  """The one-line message of the error that reading gives."""
+  with pytest.raises(UserError) as caught:
+    reader(*args, **kwargs)
+  text = str(caught.value)
+  assert "\n" not in text
+  return text
+
+
+@pytest.mark.parametrize("scheme", ["BIO", "IOB1", "BIOES", "BILOU"])
+@pytest.mark.parametrize("separator", ["\t", " ", "  "])
+def test_schemes_and_separators(tmp_path, scheme, separator):
+  path = write(tmp_path, joined(rows(scheme, separator)))
+  sentences = formats.read(path)
+  assert_is_corpus(sentences)
+  assert [sentence.source for sentence in sentences] == [
+    f"{path}:1", f"{path}:7", f"{path}:11",
+  ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  "content",
+  [
+    joined(rows("BIO")).replace("\n", "\r\n"),
+    "\ufeff" + joined(rows("BIO")),
+    joined(rows("BIO")).rstrip("\n"),
+    "\n\n" + joined(rows("BIO")) + "\n\n",
+    joined(rows("BIO"), between="\t"),
+    joined(rows("BIO"), between="\tO"),
+    joined(rows("BIO"), between=" \t "),
+    joined(rows("BIO", " "), between=" O"),
+    joined(rows("BIO", " "), between="  "),
+    joined([["-DOCSTART- -X- O O"], *rows("BIO")]),
+    joined(rows("BIO"), between="-DOCSTART-\tO"),
+    joined(rows("BIO", " "), between="\n# sent_id = 2\n# text = no O"),
+    joined(rows("BIO"), between="\n# text"),
+    joined([["-DOCSTART- -X- O O"], *rows("BIO", " ")]),
+    "# file\n" + joined(rows("BIO", " ")),
+  ],
+)
+def test_oddities(tmp_path, content):
+  assert_is_corpus(formats.read_columns(write(tmp_path, content)))
+
+
+def test_any_column(tmp_path):
+  lines = [
+    [f"{i},{line.replace(' ', ',NN,')},_" for i, line in enumerate(lines)]
+    for lines in rows("BIOES", " ")
+  ]
+  path = write(tmp_path, joined(lines))
+  sentences = formats.read(
+    path, word_column=1, pos_column=2, tag_column=-2, separator=","
+  )
+  assert_is_corpus(sentences)
+  assert sentences[1].pos == ("NN", "NN", "NN")
+  assert not formats.read(path, word_column=1, tag_column=3, separator=",")[
+    0
+  ].pos
+
+
+def test_words_keep_characters_that_unicode_calls_line_ends(tmp_path):
+  words = ("a\u2028b", "\x85", "x\u00a0y", "\u200b")
+  sentences = [Sentence(words, (Span(0, 2, "t"),))]
+  for name, writer in (
+    ("a.tsv", formats.write_columns),
+    ("a.jsonl", formats.write_jsonl),
+  ):
+    writer(tmp_path / name, sentences)
+    (read,) = formats.read(tmp_path / name)
+    assert (read.words, read.spans) == (words, sentences[0].spans)
+  path = write(tmp_path, "a\u2028b B-t\n\x85 I-t\nx\u00a0y O\n\u200b O\n")
+  assert formats.read(path)[0].words == words
+
+
+@pytest.mark.parametrize("key", ["tokens", "text"])
+def test_jsonl(tmp_path, key):
+  lines = []
+  for words, spans in zip(WORDS, SPANS, strict=True):
+    text = "  ".join(words)
+    starts = [len("  ".join([*words[:i], ""])) for i in range(len(words))]
+    entities = [
+      {"start": start, "end": end, "label": label}
+      if key == "tokens"
+      else {
+        "start": starts[start],
+        "end": starts[end - 1] + len(words[end - 1]),
+        "label": label,
+      }
+      for start, end, label in reversed(spans)
+    ]
+    value = list(words) if key == "tokens" else text
+    lines.append(json.dumps({key: value, "entities": entities}))
+  path = write(tmp_path, "\ufeff" + "\r\n".join(lines), "corpus.jsonl")
+  sentences = formats.read(path)
+  assert_is_corpus(sentences)
+  assert sentences[2].source == f"{path}:3"
+
+
+def test_text_counts_characters_and_ignores_blanks_at_edges(tmp_path):
+  line = (
+    '{"text": "\\ud83d\\ude00 Ana Lima, ok",'
+    ' "entities": [{"start": 1, "end": 10, "label": "person"}]}'
+  )
+  (sentence,) = formats.read(write(tmp_path, line, "a.json"))
+  assert sentence.words == ("\U0001f600", "Ana", "Lima", ",", "ok")
+  assert sentence.spans == (Span(1, 3, "person"),)
+
+
+def test_write_and_read_back(tmp_path):
+  sentences = [Sentence(*pair) for pair in zip(WORDS, SPANS, strict=True)]
+  predicted = [[], [ScoredSpan(1, 3, "place", 0.25)], []]
+  path = tmp_path / "out.tsv"
+  formats.write_columns(path, sentences)
+  assert_is_corpus(formats.read(path))
+  formats.write_columns(path, sentences, predicted)
+  assert_is_corpus(formats.read(path, tag_column=1))
+  assert formats.read(path)[1].spans == (Span(1, 3, "place"),)
+  assert path.read_text(encoding="utf-8").splitlines()[6:9] == [
+    "O\tO\tO", "no\tO\tB-place", "!\tO\tI-place",
+  ]  # fmt: skip
+  path = tmp_path / "out.jsonl"
+  formats.write_jsonl(path, sentences)
+  assert_is_corpus(formats.read(path))
+  formats.write_jsonl(path, sentences, predicted)
+  assert_is_corpus(formats.read(path))
+  lines = path.read_text(encoding="utf-8").splitlines()
+  assert json.loads(lines[1])["predicted"] == [
+    {"start": 1, "end": 3, "label": "place", "score": 0.25}
+  ]
+
+
+def test_nothing_is_left_half_written(tmp_path):
+  path = write(tmp_path, "before", "out.tsv")
+  sentences = [Sentence(("a", "b")), Sentence(("c",), (Span(0, 5, "t"),))]
+  with pytest.raises(ValueError, match="outside"):
+    formats.write_columns(path, sentences)
+  with pytest.raises(ValueError, match="zip"):
+    formats.write_jsonl(path, sentences, [[]])
+  assert path.read_text() == "before"
+  assert list(tmp_path.iterdir()) == [path]
+
+
+def test_where_nothing_can_be_written(tmp_path):
+  path = write(tmp_path, "a file")
+  for bad in (tmp_path / "no" / "out.tsv", path / "out.tsv", tmp_path):
+    text = message(formats.write_columns, bad, [Sentence(("a",))])
+    assert text.startswith(f"{bad}: cannot be written")
+
+
+@pytest.mark.parametrize("name", ["corpus.txt", "corpus.jsonl"])
+def test_unreadable_files(tmp_path, name):
+  path = tmp_path / name
+  assert message(formats.read, path).startswith(f"{path}: no such file")
+  path.mkdir()
+  assert message(formats.read, path).startswith(f"{path}: a folder")
+  path.rmdir()
+  for content in ("", "\ufeff", "\n \n\r\n"):
+    write(tmp_path, content, name)
+    assert message(formats.read, path).startswith(f"{path}: no sentence")
+  write(tmp_path, b"a\tO\nb\tO\n\xff\tO\n", name)
+  assert message(formats.read, path).startswith(f"{path}:3: not UTF-8")
+
+
+@pytest.mark.parametrize(
+  ("content", "line", "reason"),
+  [
+    ("a\tO\nb\n", 2, "1 column where 2 are needed"),
+    ("a O\n\nO\n", 3, "1 column where 2 are needed"),
+    ("a O\n#\n", 2, "1 column where 2 are needed"),
+    ("a\tB-x\n\nb\tO\nc\tI-x\n", 4, "I-x continues no mention of x"),
+    ("a\tO\nb\tperson\n", 2, "'person' is neither O nor"),
+    ("a\tO\nb\tX-x\n", 2, "'X-x' is neither O nor"),
+    ("a\tB-\n", 1, "'B-' has no type"),
+    ("a\tS-x\nb\tB-x\nc\tO\n", 2, "no E- closes (the file reads as BIOES)"),
+    ("a\tO\n\tB-x\n", 2, "word ''"),
+    ("a b\tO\n", 1, "word 'a b'"),
+  ],
+)
+def test_wrong_columns(tmp_path, content, line, reason):
+  path = write(tmp_path, content)
+  text = message(formats.read_columns, path)
+  assert text.startswith(f"{path}:{line}: ")
+  assert reason in text
+
+
+def test_columns_that_are_not_there(tmp_path):
+  path = write(tmp_path, "a O\n")
+  for columns, needed in (
+    ({"tag_column": 3}, 4),
+    ({"pos_column": 2}, 3),
+    ({"tag_column": -5}, 6),  # of 5 columns that would be the word's
+  ):
+    text = message(formats.read_columns, path, **columns)
+    assert text.startswith(f"{path}:1: 2 columns where {needed} are needed")
+
+
+def entity(start=0, end=1, label="x", **more) -> dict:
+  return {"start": start, "end": end, "label": label, **more}
+
+
+def tokens(*entities) -> dict:
+  return {"tokens": ["a", "b"], "entities": list(entities)}
+
+
+@pytest.mark.parametrize(
+  ("record", "reason"),
+  [
+    ("", "not JSON"),
+    ("{", "not JSON"),
+    ("[" * 100_000, "not JSON"),
+    ("[]", "not a JSON object"),
+    ('{"text": "a", "text": "b", "entities": []}', "'text' appears twice"),
+    ({"tokens": ["a"]}, "'entities' is missing"),
+    ({"entities": []}, "either 'text' or 'tokens'"),
+    ({"text": "a", **tokens()}, "either 'text' or 'tokens'"),
+    ({**tokens(), "id": 1}, "key 'id' is unknown"),
+    ({"text": 1, "entities": []}, "'text' must be a string"),
+    ({"text": " ", "entities": []}, "no word in it"),
+    ({"tokens": "a", "entities": []}, "'tokens' must be a list"),
+    ({"tokens": [], "entities": []}, "no word in it"),
+    ({"tokens": ["a", ""], "entities": []}, "word ''"),
+    ({"tokens": ["a\tb"], "entities": []}, r"word 'a\tb'"),
+    ({"tokens": [1], "entities": []}, "word 1"),
+    ({"tokens": ["\ud83d"], "entities": []}, "half a character"),
+    ({"tokens": ["a"], "entities": {}}, "'entities' must be a list"),
+    (tokens(1), "entity 0: not a JSON object"),
+    (tokens(entity(), {"start": 1, "end": 2}), "entity 1: 'label' is missing"),
+    (tokens(entity(score=1)), "key 'score' is unknown"),
+    (tokens(entity(start="0")), "'start' must be a whole number"),
+    (tokens(entity(end=True)), "'end' must be a whole number"),
+    (tokens(entity(end=1.0)), "'end' must be a whole number"),
+    (tokens(entity(label=None)), "'label' must be a string"),
+    (tokens(entity(label="")), "label ''"),
+    (tokens(entity(label=" x")), "label ' x'"),
+    (tokens(entity(label="x\ny")), r"label 'x\ny'"),
+    (tokens(entity(end=3)), "0 to 3 is empty or outside 0 to 2"),
+    (tokens(entity(start=-1)), "-1 to 1 is empty or outside"),
+    (tokens(entity(start=1, end=1)), "1 to 1 is empty or outside"),
+    (tokens(entity(end=2), entity(1, 2)), "'x' (0 to 2) and 'x' (1 to 2)"),
+    (tokens(entity(), entity()), "overlap"),
+    (
+      {"text": "of Anas", "entities": [entity(3, 6)]},
+      "entity 'x' (3 to 6) cuts the word 'Anas' (3 to 7)",
+    ),
+    ({"text": "a   b", "entities": [entity(1, 3)]}, "holds no word"),
+  ],
+)
+def test_wrong_json(tmp_path, record, reason):
+  line = record if isinstance(record, str) else json.dumps(record)
+  good = json.dumps(tokens(entity()))
+  path = write(tmp_path, f"{good}\n{line}\n{good}\n", "corpus.jsonl")
+  text = message(formats.read_jsonl, path)
+  assert text.startswith(f"{path}:2: ")
+  assert reason in text
