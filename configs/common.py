@@ -35,10 +35,19 @@ def get_config() -> config_dict.ConfigDict:
   config.checkpoint_every = 1000
 
   config.data = config_dict.ConfigDict()
-  # The corpus: one of splitner_jax/data/corpora.
-  config.data.name = config_dict.placeholder(str)
-  # Folder with the original files; if not given they are downloaded.
+  # A corpus of splitner_jax/data/corpora, or `files`: those given below.
+  config.data.name = "files"
+  # Folder with a corpus's original files; if not given they are downloaded.
   config.data.dir = config_dict.placeholder(str)
+  # One's own files, columns or JSONL each; there may be no test file.
+  config.data.train = config_dict.placeholder(str)
+  config.data.dev = config_dict.placeholder(str)
+  config.data.test = config_dict.placeholder(str)
+  # Without a dev file: this share of the training sentences, at most 0.5.
+  config.data.dev_fraction = 0.0
+  # Which columns of one's own files hold word and tag; -1 is the last.
+  config.data.word_column = 0
+  config.data.tag_column = -1
 
   config.detector = _task()
   # Labels of the words of a mention: BO, BIO, BIOE or BIOES.
@@ -81,9 +90,7 @@ _OVERRIDES = {
 def _task() -> config_dict.ConfigDict:
   """A task's part: whatever is None there is taken from the top level."""
   return config_dict.ConfigDict(
-    {
-      name: config_dict.placeholder(kind) for name, kind in _OVERRIDES.items()
-    }
+    {name: config_dict.placeholder(kind) for name, kind in _OVERRIDES.items()}
   )
 
 

@@ -1,6 +1,6 @@
 """The demo: a small corpus and a small backbone that need no network.
 
-    bash launch/demo.sh
+bash launch/demo.sh
 """
 
 from configs import common

@@ -1,6 +1,6 @@
 """WNUT 2017 emerging entities: 3,394 tweets and posts to train, 6 types.
 
-    python -m splitner_jax.main --config=configs/wnut17.py
+python -m splitner_jax.main --config=configs/wnut17.py
 """
 
 from configs import common

@@ -1,7 +1,7 @@
 """Scores a system on a split, through the path that prediction takes."""
 
-from collections.abc import Sequence
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from splitner_jax import metrics

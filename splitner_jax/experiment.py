@@ -1,19 +1,20 @@
 """One run: corpus, tasks, training, evaluation, report."""
 
-from collections.abc import Callable
 import dataclasses
 import functools
 import json
 import logging
 import pathlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import jax
-from ml_collections import config_dict
+from ml_collections import ConfigDict
 
 from splitner_jax import evaluate, pretrained, report, tasks, train
-from splitner_jax.data import corpora, formats
+from splitner_jax.data import check, corpora, formats
 from splitner_jax.data.examples import Tokenizer
+from splitner_jax.data.lines import write_whole
 from splitner_jax.errors import UserError
 from splitner_jax.forward import Forward
 from splitner_jax.runtime import use_compilation_cache
@@ -21,17 +22,19 @@ from splitner_jax.systems import SplitNER
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 # What may differ between two runs of the same command in one workdir.
 _FREE_FIELDS = ("checkpoint_every",)
 
 
-def task_settings(config, name: str) -> config_dict.ConfigDict:
+def task_settings(config: ConfigDict, name: str) -> ConfigDict:
   """A task's part of the config; what it leaves open is the top level's."""
-  settings = config_dict.ConfigDict(
+  settings = ConfigDict(
     {
       key: value
       for key, value in config.items()
-      if not isinstance(value, config_dict.ConfigDict)
+      if not isinstance(value, ConfigDict)
     }
   )
   for key, value in config[name].items():
@@ -40,7 +43,7 @@ def task_settings(config, name: str) -> config_dict.ConfigDict:
   return settings
 
 
-def check_config(config) -> None:
+def check_config(config: ConfigDict) -> None:
   """Raises UserError for values that no run can have."""
   for name in ("detector", "classifier"):
     settings = task_settings(config, name)
@@ -61,23 +64,21 @@ def check_config(config) -> None:
         f"config.learning_rate: {settings.learning_rate} is not positive"
       )
     if not 0 <= settings.dropout < 1:
-      raise UserError(
-        f"config.dropout: {settings.dropout} is not in [0, 1)"
-      )
+      raise UserError(f"config.dropout: {settings.dropout} is not in [0, 1)")
   if config.classifier.context < 1:
     raise UserError(
       f"config.classifier.context: {config.classifier.context} is below 1"
     )
 
 
-def claim_workdir(config, workdir: pathlib.Path) -> None:
+def claim_workdir(config: ConfigDict, workdir: pathlib.Path) -> None:
   """Writes WORKDIR/config.json, or checks that it is of the same config."""
   mine = json.loads(config.to_json_best_effort())
   path = workdir / "config.json"
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-      report.write_whole(path, json.dumps(mine, indent=2) + "\n")
+      write_whole(path, [json.dumps(mine, indent=2), "\n"])
       return
     theirs = json.loads(path.read_text(encoding="utf-8"))
   except OSError as e:
@@ -108,7 +109,83 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
   return flat
 
 
-def _backbone(settings) -> tuple[pretrained.Backbone, Tokenizer]:
+def load_corpus(data: ConfigDict) -> corpora.Corpus:
+  """The corpus that `config.data` names, or the files that it lists.
+
+  Raises:
+    UserError: see `corpora.load` and `corpora.from_files`.
+  """
+  if data.name == "files":
+    return corpora.from_files(
+      data.train,
+      data.dev,
+      data.test,
+      dev_fraction=data.dev_fraction,
+      tag_column=data.tag_column,
+      word_column=data.word_column,
+    )
+  return corpora.load(data.name, data.dir)
+
+
+def check_data(config: ConfigDict) -> str:
+  """Reads the corpus and says what is in it; see `data.check`."""
+  data = config.data
+  return check.check(
+    load_corpus(data),
+    tag_column=data.tag_column,
+    word_column=data.word_column,
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Part(Generic[T]):
+  """A task of an experiment with all that it is trained from.
+
+  Attributes:
+    settings: its part of the config, common fields filled in.
+    fill: puts the backbone's weights into fresh parameters.
+  """
+
+  task: T
+  settings: ConfigDict
+  backbone: pretrained.Backbone
+  fill: Callable[[Any], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """What a config describes."""
+
+  corpus: corpora.Corpus
+  detector: Part[tasks.TokenTask]
+  classifier: Part[tasks.MentionTask]
+
+
+def prepare(config: ConfigDict) -> Experiment:
+  """Loads the corpus and makes the tasks; nothing is trained or written.
+
+  Raises:
+    UserError: for anything that the user can mend.
+  """
+  check_config(config)
+  corpus = load_corpus(config.data)
+  log.info("%s", corpus.describe())
+
+  def part(name: str, make: Callable[..., T], *more: Any) -> Part[T]:
+    settings = task_settings(config, name)
+    backbone, tokenizer = _backbone(settings)
+    task = make(settings, backbone.encoder, tokenizer, *more)
+    fill = functools.partial(pretrained.fill, folder=backbone.folder)
+    return Part(task, settings, backbone, fill)
+
+  return Experiment(
+    corpus,
+    part("detector", tasks.span_detection),
+    part("classifier", tasks.span_classification, corpus.types),
+  )
+
+
+def _backbone(settings: ConfigDict) -> tuple[pretrained.Backbone, Tokenizer]:
   """The encoder's sizes and the tokenizer, as the settings want them."""
   dtype = settings.compute_dtype
   if dtype == "auto":
@@ -134,7 +211,7 @@ def _backbone(settings) -> tuple[pretrained.Backbone, Tokenizer]:
   return dataclasses.replace(backbone, encoder=encoder), tokenizer
 
 
-def run(config, workdir: pathlib.Path) -> dict[str, Any]:
+def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
   """Trains what is not trained yet, scores it, and writes the report.
 
   Args:
@@ -147,32 +224,21 @@ def run(config, workdir: pathlib.Path) -> dict[str, Any]:
   Raises:
     UserError: for anything that the user can mend.
   """
-  check_config(config)
   use_compilation_cache()
-  corpus = corpora.load(config.data.name, config.data.dir)
-  log.info("%s", corpus.describe())
-
-  detector_settings = task_settings(config, "detector")
-  classifier_settings = task_settings(config, "classifier")
-  backbone, tokenizer = _backbone(detector_settings)
-  detector = tasks.span_detection(
-    detector_settings, backbone.encoder, tokenizer
-  )
-  fill_detector = functools.partial(pretrained.fill, folder=backbone.folder)
-  backbone, tokenizer = _backbone(classifier_settings)
-  classifier = tasks.span_classification(
-    classifier_settings, backbone.encoder, tokenizer, corpus.types
-  )
-  fill_classifier = functools.partial(pretrained.fill, folder=backbone.folder)
+  experiment = prepare(config)
+  corpus = experiment.corpus
   claim_workdir(config, workdir)
-
   progress: dict[str, Any] = {}
 
-  def trained(
-    task: tasks.Task, settings, fill: Callable[[Any], Any]
-  ) -> tasks.Run:
+  def trained(part: Part[Any]) -> tasks.Run:
+    """The forward pass of a task, trained if need be."""
+    task, settings = part.task, part.settings
     params, progress[task.name] = train.train(
-      task, settings, (corpus.train, corpus.dev), fill, workdir / task.name
+      task,
+      settings,
+      (corpus.train, corpus.dev),
+      part.fill,
+      workdir / task.name,
     )
     forward = Forward(
       task.model,
@@ -183,10 +249,10 @@ def run(config, workdir: pathlib.Path) -> dict[str, Any]:
     return functools.partial(forward, params)
 
   system = SplitNER(
-    detector,
-    classifier,
-    trained(detector, detector_settings, fill_detector),
-    trained(classifier, classifier_settings, fill_classifier),
+    experiment.detector.task,
+    experiment.classifier.task,
+    trained(experiment.detector),
+    trained(experiment.classifier),
   )
 
   result = report.start(config, corpus, progress)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from flax import linen as nn
 import numpy as np
+from flax import linen as nn
 
 from splitner_jax import parallel
 from splitner_jax.data.batches import Batcher, Shape, inference_batches
@@ -85,6 +85,6 @@ class Forward:
     # Sub-tokens repeat, and few are long; what does not fit takes the second.
     usual = (64 + tokens // 2, 16 + tokens // 16)
     return [
-      Shape(length, **{name: usual for name in self.features}),
-      Shape(length, **{name: (16, tokens) for name in self.features}),
+      Shape(length, **dict.fromkeys(self.features, usual)),
+      Shape(length, **dict.fromkeys(self.features, (16, tokens))),
     ]

@@ -8,8 +8,8 @@ parallelism they are given the rows of all devices (see
 from collections.abc import Callable
 
 import jax
-from jax import numpy as jnp
 import optax
+from jax import numpy as jnp
 
 Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
@@ -33,9 +33,7 @@ def cross_entropy(
   return jnp.sum(losses * weights) / jnp.maximum(jnp.sum(weights), 1e-9)
 
 
-def dice(
-  logits: jax.Array, labels: jax.Array, weights: jax.Array
-) -> jax.Array:
+def dice(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
   """Dice loss over the batch, mean of the classes (paper, section 2.2).
 
   1 - mean_c (2 sum(y p) + eps) / (sum(y) + sum(p) + eps), with p the sigmoid

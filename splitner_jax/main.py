@@ -10,6 +10,7 @@ on where an earlier run was cut off. configs/common.py explains each field.
 import os
 import pathlib
 import sys
+from typing import NoReturn
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -21,6 +22,9 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "for checkpoints and reports (runs/<config name>)"
+)
+_CHECK = flags.DEFINE_boolean(
+  "check", False, "read all the data, say what is in it, and stop"
 )
 
 
@@ -47,7 +51,7 @@ def _parse(argv: list[str]) -> list[str]:
     _fail(str(e))
 
 
-def _fail(message: str):
+def _fail(message: str) -> NoReturn:
   lines = [line for line in message.strip().split("\n") if line.strip()]
   print(f"error: {lines[-1] if lines else message}", file=sys.stderr)
   sys.exit(1)
@@ -60,10 +64,12 @@ def main(argv: list[str]) -> None:
   from splitner_jax import experiment, runtime
 
   runtime.start_log()
-
   workdir = pathlib.Path(_WORKDIR.value or _default_workdir())
   try:
-    experiment.run(_CONFIG.value, workdir)
+    if _CHECK.value:
+      print(experiment.check_data(_CONFIG.value))
+    else:
+      experiment.run(_CONFIG.value, workdir)
   except UserError as e:
     _fail(str(e))
 

@@ -5,14 +5,14 @@ runs inside a step may use `global_rows`, `sum_over_devices` and `device_key`.
 Another way of parallelism has to replace this file only.
 """
 
-from collections.abc import Callable, Iterable, Iterator
 import queue
 import threading
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "data"
 
@@ -58,12 +58,12 @@ def compile_step(step: Callable[[Tree, Tree], tuple[Tree, Tree]]) -> Callable:
   )
 
 
-def compile_forward(forward: Callable[[Tree, Tree], jax.Array]) -> Callable:
+def compile_forward(forward: Callable[[Tree, Tree], Any]) -> Callable:
   """Compiles (params, batch) -> rows, of shape [devices, rows, ...]."""
   return jax.pmap(forward, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
 
 
-def global_rows(rows: jax.Array) -> jax.Array:
+def global_rows(rows: Any) -> jax.Array:
   """The rows of all devices, only this device's with a gradient.
 
   [n, ...] -> [devices * n, ...]. A loss of the result, differentiated on each
@@ -142,4 +142,3 @@ def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
       yield value
   finally:
     stop.set()
-

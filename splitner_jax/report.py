@@ -9,15 +9,15 @@ which stands apart.
 """
 
 import json
-import os
 import pathlib
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
 import splitner_jax
 from splitner_jax.data.corpora import Corpus
-from splitner_jax.errors import UserError
+from splitner_jax.data.lines import write_whole
 
 SPLITS = ("dev", "test")
 
@@ -29,19 +29,8 @@ _ROWS = {
 }
 
 
-def write_whole(path: pathlib.Path, text: str) -> None:
-  """Writes a file that appears whole or not at all."""
-  scratch = path.with_name(path.name + ".tmp")
-  try:
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)
-  except OSError as e:
-    scratch.unlink(missing_ok=True)
-    raise UserError(f"{path}: cannot be written ({e.strerror})") from e
-
-
 def start(
-  config, corpus: Corpus, progress: dict[str, dict[str, Any]]
+  config: ConfigDict, corpus: Corpus, progress: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
   """The parts of a report that are known before the evaluation.
 
@@ -87,8 +76,9 @@ def start(
 
 def write(result: dict[str, Any], workdir: pathlib.Path) -> None:
   """Writes WORKDIR/report.md, then WORKDIR/report.json."""
-  write_whole(workdir / "report.md", markdown(result))
-  write_whole(workdir / "report.json", json.dumps(result, indent=2) + "\n")
+  write_whole(workdir / "report.md", [markdown(result)])
+  text = json.dumps(result, indent=2) + "\n"
+  write_whole(workdir / "report.json", [text])
 
 
 def table(result: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ import sys
 
 import jax
 import tqdm
+from absl import logging as absl_logging
 
 from splitner_jax.cache import cache_dir
 
@@ -19,11 +20,14 @@ class _LogHandler(logging.Handler):
 def start_log() -> None:
   """Shows what this package has to say; of others only warnings."""
   handler = _LogHandler()
-  handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", "%H:%M:%S"))
+  handler.setFormatter(
+    logging.Formatter("[%(asctime)s] %(message)s", "%H:%M:%S")
+  )
   own = logging.getLogger("splitner_jax")
   own.addHandler(handler)
   own.setLevel(logging.INFO)
   own.propagate = False
+  absl_logging.set_verbosity(absl_logging.WARNING)
 
 
 def use_compilation_cache() -> None:
@@ -40,10 +44,10 @@ class CompileClock:
     self.seconds = 0.0
     jax.monitoring.register_event_duration_secs_listener(self._add)
 
-  def _add(self, event: str, seconds: float, **_) -> None:
+  def _add(self, event: str, duration_secs: float, **_) -> None:
     if event.startswith("/jax/core/compile/"):
-      self.seconds += seconds
+      self.seconds += duration_secs
 
 
 compile_clock = CompileClock()
-"""One for the process, since JAX's listeners cannot be taken back one by one."""
+"""One for the process: a listener, once registered, stays."""

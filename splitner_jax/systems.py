@@ -3,8 +3,8 @@
 All systems have the same `predict`, and one scorer judges them.
 """
 
-from collections.abc import Sequence
 import dataclasses
+from collections.abc import Sequence
 
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.tasks import MentionTask, Run, TokenTask
@@ -24,9 +24,7 @@ class SplitNER:
   run_detector: Run
   run_classifier: Run
 
-  def predict(
-    self, sentences: Sequence[Sentence]
-  ) -> list[list[ScoredSpan]]:
+  def predict(self, sentences: Sequence[Sentence]) -> list[list[ScoredSpan]]:
     """The mentions of each sentence, with types.
 
     The score is the span's probability times the type's.

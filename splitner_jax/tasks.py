@@ -6,12 +6,13 @@ function of examples that returns their logits (`forward.Forward` with its
 parameters bound).
 """
 
-from collections.abc import Callable, Sequence
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from flax import linen as nn
 import numpy as np
+from flax import linen as nn
+from ml_collections import ConfigDict
 
 from splitner_jax import metrics
 from splitner_jax.data import patterns, questions
@@ -65,9 +66,7 @@ class Task(Protocol):
     """Examples with labels, and how many mentions were lost to length."""
     ...
 
-  def evaluate(
-    self, run: Run, sentences: Sequence[Sentence]
-  ) -> dict[str, Any]:
+  def evaluate(self, run: Run, sentences: Sequence[Sentence]) -> dict[str, Any]:
     """Scores as of `metrics.score`; training keeps the best `f1`."""
     ...
 
@@ -118,9 +117,7 @@ class TokenTask:
         lost += sum(span.end > parts[0][1] for span in sentence.spans)
         parts = parts[:1]
       for first, end in parts:
-        examples.append(
-          self._example(i, sentence, whole, question, first, end)
-        )
+        examples.append(self._example(i, sentence, whole, question, first, end))
     return examples, lost
 
   def _example(
@@ -206,9 +203,7 @@ class TokenTask:
       for span in self.scheme.decode(labels.tolist())
     ]
 
-  def evaluate(
-    self, run: Run, sentences: Sequence[Sentence]
-  ) -> dict[str, Any]:
+  def evaluate(self, run: Run, sentences: Sequence[Sentence]) -> dict[str, Any]:
     gold = [s.spans for s in sentences]
     predicted = self.predict(run, sentences)
     if self.scheme.types:
@@ -242,9 +237,7 @@ class MentionTask:
     where = [(i, span) for i, spans in enumerate(mentions) for span in spans]
     asked = self.tokenizer(
       [
-        questions.span_classification(
-          sentences[i].words[span.start : span.end]
-        )
+        questions.span_classification(sentences[i].words[span.start : span.end])
         for i, span in where
       ]
     )
@@ -307,9 +300,7 @@ class MentionTask:
       answers[example.sentence].append((self.labels[best], score))
     return answers
 
-  def evaluate(
-    self, run: Run, sentences: Sequence[Sentence]
-  ) -> dict[str, Any]:
+  def evaluate(self, run: Run, sentences: Sequence[Sentence]) -> dict[str, Any]:
     answers = self.predict(run, sentences, [s.spans for s in sentences])
     return metrics.score_labels(
       [span.label for s in sentences for span in s.spans],
@@ -326,7 +317,7 @@ def _choice(field: str, value: str, options) -> Any:
 
 
 def span_detection(
-  settings, encoder: EncoderConfig, tokenizer: Tokenizer
+  settings: ConfigDict, encoder: EncoderConfig, tokenizer: Tokenizer
 ) -> TokenTask:
   """The first step: finds mentions, whatever their type (section 2.1).
 
@@ -363,7 +354,7 @@ def span_detection(
 
 
 def span_classification(
-  settings,
+  settings: ConfigDict,
   encoder: EncoderConfig,
   tokenizer: Tokenizer,
   types: Sequence[str],

@@ -1,26 +1,27 @@
 """Trains one task: data, model, state, restore, step, loop, evaluate, save."""
 
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
 import functools
 import logging
 import pathlib
 import sys
 import time
-from typing import Any
 import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from flax import struct
+import flax.struct
 import jax
-from jax import numpy as jnp
 import numpy as np
 import optax
 import tensorboardX
 import tqdm
+from jax import numpy as jnp
+from ml_collections import ConfigDict
 
 from splitner_jax import optimizer, parallel
 from splitner_jax.checkpoint import Checkpoints
 from splitner_jax.data.batches import (
-  MAX_BUCKETS,
   Batcher,
   BatchPlan,
   Shape,
@@ -40,8 +41,7 @@ LOG_STEPS = 10
 """TensorBoard gets the loss every so many steps."""
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
   """All that a step changes, and the seed of its random numbers."""
 
   step: jax.Array
@@ -87,6 +87,100 @@ def init_params(task: Task, seed: int, batch: dict[str, np.ndarray]) -> Any:
   return jax.jit(task.model.init)(key, example)["params"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Setup:
+  """What is fixed before the first step.
+
+  Attributes:
+    plan: which examples make up each batch.
+    shapes: shapes of the batches.
+    batcher: makes the arrays.
+    transform: the optimizer.
+    total_steps: steps of all epochs.
+    lost: gold mentions that no example holds, for their sentence is too long.
+  """
+
+  task: Task
+  plan: BatchPlan
+  shapes: list[Shape]
+  batcher: Batcher
+  transform: optax.GradientTransformation
+  total_steps: int
+  seed: int
+  lost: int
+
+  def batch(self, step: int) -> dict[str, np.ndarray]:
+    """The arrays of a global step."""
+    length, rows = self.plan.batch(step)
+    _, batch = self.batcher.assemble(rows, length, self.shapes)
+    del batch["row_mask"]
+    return batch
+
+  def fresh_state(self, fill: Callable[[Any], Any] = lambda p: p) -> TrainState:
+    """The state before the first step, on one device.
+
+    Args:
+      fill: puts pretrained weights into fresh parameters.
+    """
+    params = fill(init_params(self.task, self.seed, self.batch(0)))
+    return TrainState(
+      jnp.zeros((), jnp.int32),
+      jnp.asarray(self.seed, jnp.uint32),
+      params,
+      self.transform.init(params),
+    )
+
+  def facts(self) -> dict[str, Any]:
+    """What the report says of it."""
+    return {
+      "examples": len(self.plan.lengths),
+      "gold_lost_to_length": self.lost,
+      "padding": round(self.plan.padding(), 4),
+      "shapes": [list(shape) for shape in self.shapes],
+    }
+
+
+def prepare(
+  task: Task, settings: ConfigDict, sentences: Sequence[Sentence]
+) -> Setup:
+  """Examples, batches and optimizer of a task; see `train`."""
+  devices = parallel.device_count()
+  if settings.batch_size % devices:
+    raise UserError(
+      f"config.batch_size: {settings.batch_size} rows cannot be shared by "
+      f"{devices} devices; use a multiple of {devices}"
+    )
+  examples, lost = task.training_examples(sentences)
+  if not examples:
+    raise UserError(
+      f"{task.name}: the training sentences hold no mention to learn from"
+    )
+  lengths = np.array([len(e) for e in examples])
+  buckets = fit_buckets(lengths, settings.batch_size)
+  plan = BatchPlan(lengths, settings.batch_size, settings.seed, tuple(buckets))
+  batcher = Batcher(examples, task.features, task.tokenizer.pad_id, devices)
+  shapes = batcher.fit_shapes(plan)
+  total_steps = settings.epochs * plan.steps_per_epoch
+  transform = optimizer.make(
+    optimizer.linear_decay(settings.learning_rate, max(total_steps, 1)),
+    weight_decay=settings.weight_decay,
+    clip_norm=settings.clip_norm,
+  )
+  log.info(
+    "%s: %d examples, %d steps an epoch, %.1f%% padding, %d gold mentions "
+    "lost to length; shapes (length, texts): %s",
+    task.name,
+    len(examples),
+    plan.steps_per_epoch,
+    100 * plan.padding(),
+    lost,
+    "; ".join(_describe(shape) for shape in shapes),
+  )
+  return Setup(
+    task, plan, shapes, batcher, transform, total_steps, settings.seed, lost
+  )
+
+
 def fresh_progress() -> dict[str, Any]:
   """What a checkpoint knows beside the state; all of it JSON."""
   return {
@@ -124,7 +218,7 @@ class _Stopwatch:
 
 def train(
   task: Task,
-  settings,
+  settings: ConfigDict,
   splits: tuple[Sequence[Sentence], Sequence[Sentence]],
   fill: Callable[[Any], Any],
   folder: pathlib.Path,
@@ -148,60 +242,13 @@ def train(
   """
   # Data.
   train_sentences, dev_sentences = splits
-  devices = parallel.device_count()
-  if settings.batch_size % devices:
-    raise UserError(
-      f"config.batch_size: {settings.batch_size} rows cannot be shared by "
-      f"{devices} devices; use a multiple of {devices}"
-    )
-  examples, lost = task.training_examples(train_sentences)
-  if not examples:
-    raise UserError(
-      f"{task.name}: the training sentences hold no mention to learn from"
-    )
-  lengths = np.array([len(e) for e in examples])
-  buckets = fit_buckets(lengths, MAX_BUCKETS)
-  plan = BatchPlan(lengths, settings.batch_size, settings.seed, tuple(buckets))
-  batcher = Batcher(examples, task.features, task.tokenizer.pad_id, devices)
-  shapes = batcher.fit_shapes(plan)
-  total_steps = settings.epochs * plan.steps_per_epoch
-  facts = {
-    "examples": len(examples),
-    "gold_lost_to_length": lost,
-    "padding": round(plan.padding(), 4),
-    "shapes": [list(shape) for shape in shapes],
-  }
-  log.info(
-    "%s: %d examples, %d steps an epoch, %.1f%% padding, %d gold mentions "
-    "lost to length; shapes (length, texts): %s",
-    task.name,
-    len(examples),
-    plan.steps_per_epoch,
-    100 * plan.padding(),
-    lost,
-    "; ".join(_describe(shape) for shape in shapes),
-  )
+  setup = prepare(task, settings, train_sentences)
+  plan, total_steps, facts = setup.plan, setup.total_steps, setup.facts()
 
-  # Model and state. Where parameters come from, the first that applies:
+  # State. Where parameters come from, the first that applies:
   # 1. a finished run: its best checkpoint; 2. a run that was cut off: its
   # latest checkpoint; 3. the backbone, with new heads.
-  _, first_batch = batcher.assemble(plan.batch(0)[1], plan.batch(0)[0], shapes)
-  transform = optimizer.make(
-    optimizer.linear_decay(settings.learning_rate, max(total_steps, 1)),
-    weight_decay=settings.weight_decay,
-    clip_norm=settings.clip_norm,
-  )
-
-  def make_state(params) -> TrainState:
-    return TrainState(
-      jnp.zeros((), jnp.int32),
-      jnp.asarray(settings.seed, jnp.uint32),
-      params,
-      transform.init(params),
-    )
-
-  init = functools.partial(init_params, task, settings.seed, first_batch)
-  abstract = jax.eval_shape(lambda: make_state(init()))
+  abstract = jax.eval_shape(setup.fresh_state)
   checkpoints = Checkpoints(folder / "checkpoints")
   progress = checkpoints.progress()
   if progress and progress["finished"]:
@@ -214,10 +261,10 @@ def train(
     log.info("%s: goes on at step %d", task.name, progress["step"])
   else:
     progress = fresh_progress()
-    state = parallel.replicate(make_state(fill(init())))
+    state = parallel.replicate(setup.fresh_state(fill))
 
   # Step.
-  train_step = parallel.compile_step(make_step(task, transform))
+  train_step = parallel.compile_step(make_step(task, setup.transform))
   forward = Forward(
     task.model,
     task.features,
@@ -232,10 +279,7 @@ def train(
 
   def batches(first: int, end: int) -> Iterator[Any]:
     for step in range(first, end):
-      length, rows = plan.batch(step)
-      _, batch = batcher.assemble(rows, length, shapes)
-      del batch["row_mask"]
-      yield parallel.put_batch(batch)
+      yield parallel.put_batch(setup.batch(step))
 
   def check(step: int, measured) -> None:
     """Looks at a step's metrics, once the next one is under way."""
@@ -319,9 +363,7 @@ def train(
         progress["step"] >= total_steps
         or progress["stale"] >= settings.patience
       )
-      checkpoints.save_latest(
-        progress["step"], state, progress, evaluated=True
-      )
+      checkpoints.save_latest(progress["step"], state, progress, evaluated=True)
       saved_at = time.monotonic()
       watch.skip()
   finally:
@@ -335,8 +377,11 @@ def train(
 
 
 def _describe(shape: Shape) -> str:
-  texts = [f"{name} {size[0]}+{size[1]}" for name, size in
-           (("char", shape.char), ("pattern", shape.pattern)) if sum(size)]
+  texts = [
+    f"{name} {size[0]}+{size[1]}"
+    for name, size in (("char", shape.char), ("pattern", shape.pattern))
+    if sum(size)
+  ]
   return f"{shape.length}" + (f" ({', '.join(texts)})" if texts else "")
 
 

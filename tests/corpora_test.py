@@ -10,7 +10,6 @@ import urllib.error
 import urllib.request
 
 import pytest
-from absl import logging
 
 from splitner_jax.cache import cache_dir
 from splitner_jax.data import corpora, formats
@@ -118,7 +117,7 @@ def test_changed_file_warns_and_is_prepared_anew(
   first = corpora.load("wnut17", str(folder))
   warnings: list[str] = []
   monkeypatch.setattr(
-    logging, "warning", lambda text, *values: warnings.append(text % values)
+    sources.log, "warning", lambda text, *vs: warnings.append(text % vs)
   )
   changed = folder / "wnut17train.conll"
   changed.write_text("Rome\tB-location\nAda\tB-person\n")
@@ -185,7 +184,8 @@ def _message(*arguments: object) -> str:
 
 def test_unknown_name() -> None:
   assert _message("wnut16", None) == (
-    "config.data.name: no corpus 'wnut16'; there are bionlp13cg, demo, wnut17"
+    "config.data.name: no corpus 'wnut16'; there are bionlp13cg, ctireports, "
+    "demo, ontonotes5, wnut17"
   )
 
 

@@ -4,9 +4,9 @@ What batch i holds is a pure function of (seed, epoch, i), the same on every
 host: a run resumes from its step number alone.
 """
 
-from collections.abc import Iterator, Sequence
 import dataclasses
 import functools
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +18,8 @@ SHORT_WIDTH = 8
 """Characters of a text in the short table (see `models.features`)."""
 LENGTH_MULTIPLE = 4
 """Bucket lengths are multiples of this."""
-MAX_BUCKETS = 7
-"""With the shape of over-full batches, at most eight shapes are compiled."""
+_MAX_BUCKETS = 7  # With the shape of over-full batches, eight shapes.
+_BATCHES_PER_BUCKET = 12  # Fewer in an epoch do not pay for the compilation.
 _ROUND = 16
 
 
@@ -37,21 +37,27 @@ class Shape(NamedTuple):
   pattern: tuple[int, int] = (0, 0)
 
 
-def _round_up(n: int, multiple: int) -> int:
+def _round_up(n, multiple: int):
+  """The next multiple, of an int or an array of them."""
   return -(-n // multiple) * multiple
 
 
-def fit_buckets(lengths: Sequence[int], count: int) -> list[int]:
+def fit_buckets(
+  lengths: Sequence[int] | np.ndarray, batch_size: int
+) -> list[int]:
   """Bucket lengths with the least padding.
 
   Args:
     lengths: lengths of the examples.
-    count: how many buckets there may be.
+    batch_size: rows of a batch; few batches get few buckets.
 
   Returns:
-    Increasing multiples of LENGTH_MULTIPLE, the last at least max(lengths).
+    At most seven increasing multiples of LENGTH_MULTIPLE, the last at least
+    max(lengths).
   """
-  rounded = _round_up_array(np.asarray(lengths))
+  batches = len(lengths) // batch_size
+  count = min(max(batches // _BATCHES_PER_BUCKET, 2), _MAX_BUCKETS)
+  rounded = _round_up(np.asarray(lengths), LENGTH_MULTIPLE)
   sizes, numbers = np.unique(rounded, return_counts=True)
   n = len(sizes)
   below = np.concatenate([[0], np.cumsum(numbers)])
@@ -75,10 +81,6 @@ def fit_buckets(lengths: Sequence[int], count: int) -> list[int]:
       j = choice[j]
   bounds.append(int(sizes[j]))
   return bounds[::-1]
-
-
-def _round_up_array(lengths: np.ndarray) -> np.ndarray:
-  return -(-lengths // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,9 +131,7 @@ def _epoch(plan: BatchPlan, epoch: int) -> list[tuple[int, np.ndarray]]:
   for b, length in enumerate(plan.buckets):
     rows = np.concatenate([left, order[bucket_of == b]])
     full = len(rows) // plan.batch_size * plan.batch_size
-    batches += [
-      (length, r) for r in rows[:full].reshape(-1, plan.batch_size)
-    ]
+    batches += [(length, r) for r in rows[:full].reshape(-1, plan.batch_size)]
     left = rows[full:]
   if len(left):
     padded = np.full(plan.batch_size, -1)
@@ -164,9 +164,7 @@ class _Table:
     short, long = self.sizes
     return long <= capacity[1] and short + long <= sum(capacity)
 
-  def fill(
-    self, short: np.ndarray, long: np.ndarray
-  ) -> dict[str, int]:
+  def fill(self, short: np.ndarray, long: np.ndarray) -> dict[str, int]:
     """Writes the ids into zeroed tables; returns the row of each key."""
     spill = len(self.texts[1])
     for i, ids in enumerate(self.texts[1]):
@@ -264,7 +262,7 @@ class Batcher:
 
   def _uncapped(self, length: int, per_device: int) -> Shape:
     room = (_ROUND, per_device * length)
-    return Shape(length, **{name: room for name in self.features})
+    return Shape(length, **dict.fromkeys(self.features, room))
 
   def assemble(
     self, rows: np.ndarray, length: int, shapes: Sequence[Shape]
@@ -296,7 +294,7 @@ class Batcher:
       shapes[-1],
     )
     arrays = self._rows(rows, shape.length)
-    tables_of = {}
+    tables_of: dict[str, np.ndarray] = {}
     for name in self.features:
       index, short, long = self._feature(
         name, rows, tables[name], shape.length, getattr(shape, name)

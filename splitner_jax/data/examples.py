@@ -1,8 +1,8 @@
 """Sentences to ragged model inputs: tokenise, align, cut into windows."""
 
-from collections.abc import Iterable, Sequence
 import dataclasses
 import os
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import transformers
@@ -156,7 +156,8 @@ class Tokenizer:
     """
     cls_id = [self.fast.cls_token_id]
     sep_id = [self.fast.sep_token_id]
-    ids, texts = [cls_id], [self._cls]
+    ids: list[Sequence[int] | np.ndarray] = [cls_id]
+    texts = [self._cls]
     if first is not None:
       seps = 2 if self.is_roberta and double_sep else 1
       ids += [first.ids, sep_id * seps]
@@ -200,9 +201,7 @@ def windows(
     first = max(first + 1, min(back, end))
 
 
-def stitch(
-  parts: Iterable[tuple[int, np.ndarray]], words: int
-) -> np.ndarray:
+def stitch(parts: Iterable[tuple[int, np.ndarray]], words: int) -> np.ndarray:
   """Joins the word rows of overlapping windows.
 
   Each word is taken from the window in which it is most central, so that a

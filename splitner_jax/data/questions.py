@@ -3,7 +3,34 @@
 A question is a list of words, so that it is tokenised like the sentence.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+
+from splitner_jax.errors import UserError
+
+# Types whose labels say too little, or too much of how they are written, to be
+# asked for. All others read well once they are split into words.
+_TYPE_NAMES = {
+  # OntoNotes 5.
+  "CARDINAL": "number",
+  "FAC": "building, airport, road or bridge",
+  "GPE": "country, city or state",
+  "LAW": "law or legal document",
+  "LOC": "location",
+  "MONEY": "amount of money",
+  "NORP": "nationality, religious or political group",
+  "ORDINAL": "ordinal number",
+  "ORG": "organization",
+  "PERCENT": "percentage",
+  "QUANTITY": "quantity or measurement",
+  # CoNLL-2003, which has LOC and ORG too.
+  "MISC": "miscellaneous name",
+  "PER": "person",
+  # BioNLP13CG.
+  "Multi-tissue_structure": "multi-tissue structure",
+}
+
+_BETWEEN_WORDS = re.compile(r"[\s_-]+|(?<=[a-z])(?=[A-Z])")
 
 
 def span_classification(mention: Sequence[str]) -> list[str]:
@@ -13,3 +40,51 @@ def span_classification(mention: Sequence[str]) -> list[str]:
   ['What', 'is', 'New', 'York', '?']
   """
   return ["What", "is", *mention, "?"]
+
+
+def type_name(label: str, overrides: Mapping[str, str]) -> str:
+  """An entity type in plain words, as a question asks for it.
+
+  The name that `overrides` has for the label, else that of a well-known label,
+  else the label's own words in lower case.
+
+  >>> type_name("GPE", {})
+  'country, city or state'
+  >>> type_name("creative-work", {})
+  'creative work'
+  >>> type_name("ThreatActor", {"GPE": "place"})
+  'threat actor'
+  """
+  name = overrides.get(label) or _TYPE_NAMES.get(label)
+  if name:
+    return name
+  words = [word for word in _BETWEEN_WORDS.split(label) if word]
+  return " ".join(words).lower() or label
+
+
+def parse_type_names(text: str) -> dict[str, str]:
+  """Reads names of types as the config has them.
+
+  >>> parse_type_names("GPE=country or city; ORG=organization")
+  {'GPE': 'country or city', 'ORG': 'organization'}
+
+  Raises:
+    UserError: the text is not `LABEL=name;LABEL=name`, or names a label twice.
+  """
+  names: dict[str, str] = {}
+  for part in text.split(";"):
+    if not part.strip():
+      continue
+    label, _, name = part.partition("=")
+    label, name = label.strip(), " ".join(name.split())
+    if not label or not name:
+      raise UserError(
+        f"config.data.type_names: {part.strip()!r} is not LABEL=name; write "
+        "such as 'GPE=country or city;ORG=organization'"
+      )
+    if label in names:
+      raise UserError(
+        f"config.data.type_names: {label!r} is named twice; keep one"
+      )
+    names[label] = name
+  return names

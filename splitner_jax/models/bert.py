@@ -11,8 +11,8 @@ start and in having a single token type. The layers are post-norm, as published
 import dataclasses
 from collections.abc import Callable
 
-from flax import linen as nn
 import jax
+from flax import linen as nn
 from jax import numpy as jnp
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -84,9 +84,7 @@ class LayerNorm(nn.Module):
     bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
     y = x.astype(jnp.float32)
     y = y - jnp.mean(y, axis=-1, keepdims=True)
-    y = y * jax.lax.rsqrt(
-      jnp.mean(y * y, axis=-1, keepdims=True) + self.eps
-    )
+    y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.eps)
     shape = (1,) * (x.ndim - 1) + (-1,)
     return (y * scale.reshape(shape) + bias.reshape(shape)).astype(x.dtype)
 
@@ -122,7 +120,9 @@ class Embeddings(nn.Module):
     else:
       # Selecting between two rows is cheaper than gathering, both ways.
       second = (types_BxL == 1)[..., None]
-      type_BxLxH = jnp.where(second, token_type[None, 1:2], token_type[None, :1])
+      type_BxLxH = jnp.where(
+        second, token_type[None, 1:2], token_type[None, :1]
+      )
     hidden_BxLxH = word[ids_BxL] + position_LxH[None] + type_BxLxH
     hidden_BxLxH = LayerNorm(cfg.layer_norm_eps, name="norm")(hidden_BxLxH)
     hidden_BxLxH = hidden_BxLxH.astype(cfg.dtype)
@@ -143,9 +143,7 @@ class Attention(nn.Module):
 
     def heads(name: str) -> jax.Array:
       x_BxLxH = _dense(cfg, cfg.hidden_size, name)(hidden_BxLxH)
-      x_BxLxNxK = x_BxLxH.reshape(
-        *x_BxLxH.shape[:2], cfg.num_heads, head_size
-      )
+      x_BxLxNxK = x_BxLxH.reshape(*x_BxLxH.shape[:2], cfg.num_heads, head_size)
       # Head axis first: batched matrix products on contiguous blocks.
       return x_BxLxNxK.transpose(0, 2, 1, 3)
 

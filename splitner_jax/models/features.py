@@ -13,8 +13,8 @@ one direction of the LSTM.
 
 from collections.abc import Sequence
 
-from flax import linen as nn
 import jax
+from flax import linen as nn
 from jax import numpy as jnp
 
 from splitner_jax.models.bert import Dropout, normal_init
@@ -114,7 +114,7 @@ class TextCNN(nn.Module):
       * kernel_wMC[None, j]
       for j in range(taps)
     )
-    return (largest_UxMxC + bias_MC[None]).reshape(ids_UxW.shape[0], -1)
+    return (largest_UxMxC + bias_MC[None]).reshape(len(ids_UxW), bias_MC.size)
 
 
 class BiLSTM(nn.Module):
@@ -135,12 +135,13 @@ class BiLSTM(nn.Module):
       "kernel_in", init, (2, table_UxD.shape[-1], 4 * size)
     )
     kernel_rec = self.param("kernel_rec", init, (2, size, 4 * size))
-    bias = self.param(
-      "bias",
-      # torch has two biases, which are only ever added.
-      lambda key, shape: sum(init(k, shape) for k in jax.random.split(key)),
-      (2, 4 * size),
-    )
+
+    # torch has two biases, which are only ever added.
+    def init_bias(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+      first, second = jax.random.split(key)
+      return init(first, shape) + init(second, shape)
+
+    bias = self.param("bias", init_bias, (2, 4 * size))
     table_2xUx4G = (
       jnp.einsum("ud,rdg->rug", table_UxD.astype(jnp.float32), kernel_in)
       + bias[:, None]

@@ -7,8 +7,8 @@ sees) into the collection "intermediates", for inspection.
 
 from collections.abc import Mapping, Sequence
 
-from flax import linen as nn
 import jax
+from flax import linen as nn
 from jax import numpy as jnp
 
 from splitner_jax.models import features

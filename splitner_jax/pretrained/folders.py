@@ -83,7 +83,6 @@ def resolve(name: str) -> str:
 
 def _download(name: str) -> str:
   # Here, since a start with a local folder should not wait for it.
-  import httpx
   import huggingface_hub
   from huggingface_hub import errors
 
@@ -113,10 +112,13 @@ def _download(name: str) -> str:
       f"{name}: no such folder, and no such model on the Hugging Face hub; "
       "check the name, or log in with `hf auth login` if it is private"
     ) from e
-  except (OSError, httpx.HTTPError, errors.HfHubHTTPError) as e:
+  # Whatever else there is: the HTTP library's errors are not the hub's.
+  except Exception as e:
+    reason = " ".join(f"{type(e).__name__}: {e}".split())
     raise UserError(
       f"{name}: no such folder, and the Hugging Face hub cannot be reached; "
-      "go online, or download the model elsewhere and give its folder"
+      "go online, or download the model elsewhere and give its folder "
+      f"({reason[:120]})"
     ) from e
 
 

@@ -42,11 +42,11 @@ _LEGACY_VERSION = 1001
 
 
 class _Storage(NamedTuple):
-  """A run of numbers in the file; nothing in it can be trusted yet."""
+  """A run of numbers that the file should have."""
 
-  kind: Any
-  key: Any
-  numel: Any
+  kind: str
+  key: str
+  numel: int
 
 
 class _Tensor(NamedTuple):
@@ -81,6 +81,23 @@ class _Reader(pickle.Unpickler):
       ("torch._utils", "_rebuild_parameter"): self._parameter,
     } | {("torch", kind): kind for kind in _DTYPES}
 
+  def load_table(self) -> dict[str, _Tensor]:
+    """Loads a dictionary of tensors, whose views are not yet checked."""
+    table = self.load()
+    if not isinstance(table, dict):
+      raise UserError(
+        f"it holds {type(table).__name__}, not a dictionary of tensors"
+      )
+    for name, tensor in table.items():
+      if type(name) is not str or not isinstance(tensor, _Tensor):
+        raise UserError(
+          f"its entry {name!r} is {type(tensor).__name__}, not a tensor; save "
+          "model.state_dict() alone"
+        )
+    if len({storage.key for storage in self.storages}) < len(self.storages):
+      raise UserError("it describes one storage in two ways")
+    return table
+
   def find_class(self, module: str, name: str) -> Any:
     try:
       return self._known[module, name]
@@ -95,12 +112,14 @@ class _Reader(pickle.Unpickler):
     tag, kind, key, _, numel, *view = pid
     if tag != "storage" or any(v is not None for v in view):
       raise UserError("it has views of storages, which are not supported")
+    if kind not in _DTYPES or type(key) is not str or not _is_count(numel):
+      raise UserError(f"its storage {key!r} is malformed")
     storage = _Storage(kind, key, numel)
     self.storages.add(storage)
     return storage
 
-  def _table(self, *items: Any) -> _Table:
-    return _Table(*items)
+  def _table(self, items: Any = ()) -> _Table:
+    return _Table(items)  # Python 2 gave the items here.
 
   def _tensor(
     self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any
@@ -154,8 +173,8 @@ def _read_zip(file: IO[bytes]) -> dict[str, np.ndarray]:
     if f"{root}byteorder" in members and member("byteorder") != b"little":
       raise UserError("it was written on a big-endian machine")
     reader = _Reader(io.BytesIO(member("data.pkl")))
-    table = reader.load()
-    data = {s: member(f"data/{s.key}") for s in _checked(reader.storages)}
+    table = reader.load_table()
+    data = {s: member(f"data/{s.key}") for s in reader.storages}
   return _arrays(table, data)
 
 
@@ -167,9 +186,9 @@ def _read_legacy(file: IO[bytes]) -> dict[str, np.ndarray]:
   if _Reader(file).load().get("little_endian") is not True:
     raise UserError("it was written on a big-endian machine")
   reader = _Reader(file)
-  table = reader.load()
+  table = reader.load_table()
   keys = _Reader(file).load()
-  storages = {s.key: s for s in _checked(reader.storages)}
+  storages = {s.key: s for s in reader.storages}
   if sorted(keys) != sorted(storages):
     raise UserError("its list of storages does not match its tensors")
   size = os.fstat(file.fileno()).st_size
@@ -190,40 +209,16 @@ def _is_count(value: Any) -> bool:
   return type(value) is int and value >= 0
 
 
-def _checked(storages: set[_Storage]) -> list[_Storage]:
-  """The storages, if each is well-formed and described in one way."""
-  for storage in storages:
-    if (
-      storage.kind not in _DTYPES
-      or type(storage.key) is not str
-      or not _is_count(storage.numel)
-    ):
-      raise UserError(f"its storage {storage.key!r} is malformed")
-  if len({storage.key for storage in storages}) != len(storages):
-    raise UserError("it describes one storage in two ways")
-  return sorted(storages)
-
-
-def _arrays(table: Any, data: dict[_Storage, bytes]) -> dict[str, np.ndarray]:
+def _arrays(
+  table: dict[str, _Tensor], data: dict[_Storage, bytes]
+) -> dict[str, np.ndarray]:
   """Lays the tensors over the storages, after checking that they fit."""
-  if not isinstance(table, dict):
-    raise UserError(
-      f"it holds {type(table).__name__}, not a dictionary of tensors"
-    )
   for storage, content in data.items():
     if len(content) != storage.numel * _DTYPES[storage.kind].itemsize:
       raise UserError(
         f"its storage {storage.key!r} has another size than its tensors"
       )
-  arrays: dict[str, np.ndarray] = {}
-  for name, tensor in table.items():
-    if type(name) is not str or not isinstance(tensor, _Tensor):
-      raise UserError(
-        f"its entry {name!r} is {type(tensor).__name__}, not a tensor; save "
-        "model.state_dict() alone"
-      )
-    arrays[name] = _array(name, tensor, data)
-  return arrays
+  return {name: _array(name, tensor, data) for name, tensor in table.items()}
 
 
 def _array(

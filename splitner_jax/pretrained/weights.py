@@ -28,7 +28,6 @@ from splitner_jax.pretrained.tensors import Tensors, read_tensors
 
 Params = Mapping[str, Any]
 
-
 # Tensors that nobody needs: buffers, the heads of the pretraining, a pooler
 # that the model has no use for.
 _UNUSED = re.compile(
@@ -100,21 +99,12 @@ def fill(
   entries = _table_for(params)
   flat = {k: np.asarray(v, np.float32) for k, v in _flatten(params).items()}
   new = set() if complete else _new_parts(flat, entries, tensors)
-  missing: list[str] = []
-  used: set[str] = set()
-  for path, value in flat.items():
-    if path.split("/")[0] in new:
-      continue
-    entry = entries[path]
-    absent = [name for name in entry.foreign if name not in tensors]
-    missing += absent
-    used.update(entry.foreign)
-    if not absent:
-      where = {name: f"{folder}: {originals[name]}" for name in entry.foreign}
-      flat[path] = _take(entry, value, tensors, where)
+  taken = [entries[path] for path in flat if path.split("/")[0] not in new]
+  wanted = {name for entry in taken for name in entry.foreign}
+  missing = wanted - tensors.keys()
   left_over = [
     originals[name]
-    for name in tensors.keys() - used
+    for name in tensors.keys() - wanted
     if not _UNUSED.match(name) and (complete or not _OTHER_TASK.match(name))
   ]
   if missing or left_over:
@@ -122,6 +112,9 @@ def fill(
       f"{folder} does not fit the model: the model also needs "
       f"{_shorten(missing)}; the checkpoint also has {_shorten(left_over)}"
     )
+  for entry in taken:
+    where = {name: f"{folder}: {originals[name]}" for name in entry.foreign}
+    flat[entry.ours] = _take(entry, flat[entry.ours], tensors, where)
   if new:
     logging.info("new, not in %s: %s", folder, ", ".join(sorted(new)))
   return traverse_util.unflatten_dict(flat, sep="/")

@@ -20,7 +20,7 @@ _MARKS = {
 
 # Names are not annotated in this genre, the Old and New Testament.
 _GENRE_WITHOUT_NAMES = "pt"
-_OTHER_LANGUAGES = {"arabic", "chinese"}
+_LEFT_OUT = {_GENRE_WITHOUT_NAMES, "arabic", "chinese"}
 
 
 class Ontonotes5(ColumnsBuilder):
@@ -45,6 +45,7 @@ class Ontonotes5(ColumnsBuilder):
     },
     sentences={"train": 59_924, "dev": 8_528, "test": 8_262},
     types=18,
+    instead="*gold_conll files below folders train, development and test",
   )
 
   @classmethod
@@ -54,8 +55,8 @@ class Ontonotes5(ColumnsBuilder):
     root = sources.own_folder(cls.SOURCE, folder)
     paths = sorted(
       path.relative_to(root)
-      for path in root.rglob("*")
-      if conll2012.is_name(path.name) and path.is_file()
+      for path in root.rglob("*gold_conll")
+      if path.is_file()
     )
     if not paths:
       return super().locate(folder, split_names)
@@ -81,3 +82,13 @@ def _of_split(
     f"{root}: no gold_conll file of split {split}; they belong below a folder "
     f"{' or '.join(_MARKS[split])}"
   )
+
+
+def _mark(path: pathlib.PurePath) -> str | None:
+  """What says the split of a file, which is below the root; None leaves it."""
+  folders = path.parts[:-1]
+  if not _LEFT_OUT.isdisjoint(folders):
+    return None
+  marks = {mark for marks in _MARKS.values() for mark in marks}
+  parts = (*folders, path.name.partition(".")[0])
+  return next((part for part in parts if part in marks), None)

@@ -41,6 +41,7 @@ class Source:
     sentences: sentences of each split as published, where the files are not
       known by their sums.
     types: number of entity types as published, likewise.
+    instead: what the folder may hold instead of the files, in words.
   """
 
   corpus: str
@@ -48,10 +49,13 @@ class Source:
   url: str | None = None
   sentences: Mapping[str, int] = dataclasses.field(default_factory=dict)
   types: int | None = None
+  instead: str | None = None
 
   @property
-  def file_names(self) -> str:
-    return ", ".join(file.name for file in self.files.values())
+  def contents(self) -> str:
+    """What the folder holds, in words."""
+    names = ", ".join(file.name for file in self.files.values())
+    return names if self.instead is None else f"{names}, or {self.instead}"
 
 
 class Files(NamedTuple):
@@ -103,7 +107,7 @@ def own_folder(source: Source, folder: str | None) -> pathlib.Path:
   if not shipped.is_dir():
     raise UserError(
       f"config.data.dir: {source.corpus} cannot be downloaded; set it to the "
-      f"folder that holds your copy: {source.file_names}"
+      f"folder that holds your copy: {source.contents}"
     )
   return shipped
 
@@ -113,7 +117,7 @@ def _find(source: Source, root: pathlib.Path, file: SourceFile) -> None:
   if not path.is_file():
     raise UserError(
       f"{path}: no such file; config.data.dir must name the folder that "
-      f"holds the files of {source.corpus}: {source.file_names}"
+      f"holds the files of {source.corpus}: {source.contents}"
     )
   if file.sha256 is not None and (found := _sha256(path)) != file.sha256:
     log.warning(
@@ -132,7 +136,7 @@ def _download(source: Source, root: pathlib.Path, file: SourceFile) -> None:
     return
   url = f"{source.url}/{file.name}"
   instead = (
-    f"fetch {source.file_names} by hand from {source.url} into one folder "
+    f"fetch {source.contents} by hand from {source.url} into one folder "
     "and set config.data.dir to it"
   )
   log.info("downloading %s", url)

@@ -1,0 +1,127 @@
+"""Training time of both tasks beside a plain tagger, in one run:
+
+python -m splitner_jax.benchmark --config=configs/wnut17.py
+
+The plain tagger is a transformers token classifier on PyTorch: same backbone,
+random batches padded to their longest sentence, AdamW, clipping, dropout. It
+needs `pip install torch` and is left out otherwise. The sides take turns, a
+block of steps each, so that a busy machine is busy for all of them; an epoch is
+the mean step times the steps of an epoch. Figures are for comparison with each
+other, not with another machine's.
+"""
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+from ml_collections import config_flags
+
+from splitner_jax.data.sentences import Sentence
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "as for main")
+_STEPS = flags.DEFINE_integer("steps", 80, "measured steps of each side")
+_BLOCK = flags.DEFINE_integer("block", 10, "steps between two turns")
+
+Step = Callable[[], None]
+
+
+def _ours(part: Any, sentences: Sequence[Sentence]) -> tuple[Step, int]:
+  """One training step at a time, and the steps of an epoch."""
+  from splitner_jax import parallel, train
+
+  task = part.task
+  setup = train.prepare(task, part.settings, sentences)
+  state = parallel.replicate(setup.fresh_state(part.fill))
+  train_step = parallel.compile_step(train.make_step(task, setup.transform))
+  steps = itertools.count()
+
+  def step() -> None:
+    nonlocal state
+    batch = parallel.put_batch(setup.batch(next(steps)))
+    state, measured = train_step(state, batch)
+    float(measured["loss"])
+
+  # Each shape is compiled before the clock starts.
+  for shape in {setup.plan.batch(i)[0]: i for i in range(50)}.values():
+    train_step(
+      parallel.replicate(state), parallel.put_batch(setup.batch(shape))
+    )
+  return step, setup.plan.steps_per_epoch
+
+
+def _plain_tagger(part: Any, sentences: Sequence[Sentence]) -> tuple[Step, int]:
+  """The same for the tagger on PyTorch."""
+  import torch
+  import transformers
+
+  settings, tokenizer = part.settings, part.task.tokenizer
+  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  labels = 1 + 2 * len({s.label for x in sentences for s in x.spans})
+  model = transformers.AutoModelForTokenClassification.from_pretrained(
+    part.backbone.folder, num_labels=labels, local_files_only=True
+  )
+  model.train()
+  adam = torch.optim.AdamW(model.parameters(), settings.learning_rate)
+  inputs = [
+    torch.tensor(tokenizer.join(None, pieces)[0][: settings.max_length])
+    for pieces in tokenizer([s.words for s in sentences])
+  ]
+  rng = np.random.default_rng(0)
+
+  def step() -> None:
+    rows = rng.choice(len(inputs), settings.batch_size, replace=False)
+    ids = torch.nn.utils.rnn.pad_sequence(
+      [inputs[r] for r in rows], True, tokenizer.pad_id
+    ).long()
+    mask = (ids != tokenizer.pad_id).long()
+    gold = torch.where(mask > 0, ids % labels, -100)
+    adam.zero_grad()
+    loss = model(ids, attention_mask=mask, labels=gold).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
+    adam.step()
+    loss.item()
+
+  return step, -(-len(inputs) // settings.batch_size)
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  from splitner_jax import experiment, runtime
+
+  runtime.start_log()
+  config = _CONFIG.value
+  run = experiment.prepare(config)
+  sides: dict[str, tuple[Step, int]] = {}
+  for part in (run.detector, run.classifier):
+    sides[part.task.name] = _ours(part, run.corpus.train)
+  try:
+    sides["plain tagger (torch)"] = _plain_tagger(
+      run.detector, run.corpus.train
+    )
+  except ImportError:
+    print("torch is not installed: no plain tagger")
+  seconds: dict[str, list[float]] = {name: [] for name in sides}
+  for turn in range(-1, _STEPS.value // _BLOCK.value):
+    for name, (step, _) in sides.items():
+      for _ in range(_BLOCK.value):
+        start = time.perf_counter()
+        step()
+        if turn >= 0:  # The first turn warms up.
+          seconds[name].append(time.perf_counter() - start)
+  epochs = {n: np.mean(seconds[n]) * steps for n, (_, steps) in sides.items()}
+  base = list(epochs.values())[-1]
+  for name, epoch in epochs.items():
+    print(
+      f"{name:22} {1000 * np.mean(seconds[name]):7.1f} ms a step, "
+      f"{epoch:7.1f} s an epoch of {sides[name][1]} steps, "
+      f"{epoch / base:5.2f} of the last line's"
+    )
+
+
+if __name__ == "__main__":
+  app.run(main)

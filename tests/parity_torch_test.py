@@ -1,0 +1,338 @@
+"""Our numbers against PyTorch's and transformers', where they are installed."""
+
+import functools
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+import tokenizers
+from jax import numpy as jnp
+
+from splitner_jax import losses, optimizer, pretrained
+from splitner_jax.models import bert
+from splitner_jax.pretrained import tensors, torch_files
+
+torch = pytest.importorskip(
+  "torch", reason="PyTorch is not installed: launch/test.sh --parity"
+)
+
+import torch_models  # noqa: E402  Only after the skip.
+
+_SIZES = {
+  "vocab_size": 60,
+  "hidden_size": 24,
+  "num_hidden_layers": 2,
+  "num_attention_heads": 3,
+  "intermediate_size": 40,
+  "max_position_embeddings": 32,
+}
+_FAMILIES = {
+  "bert": {"type_vocab_size": 2, "layer_norm_eps": 1e-12},
+  "roberta": {
+    "type_vocab_size": 1,
+    "layer_norm_eps": 1e-5,
+    "pad_token_id": 1,
+  },
+}
+
+
+class Twins:
+  """A random encoder of transformers, and ours with its weights."""
+
+  def __init__(self, family: str, folder: pathlib.Path):
+    torch.manual_seed(0)
+    self.theirs = torch_models.make_encoder(
+      family, _SIZES | _FAMILIES[family], pooler=True
+    )
+    # As they start, biases are 0 and scales 1: wrong ones would not be seen.
+    with torch.no_grad():
+      for tensor in self.theirs.parameters():
+        tensor += 0.1 * torch.randn(tensor.shape)
+    self.folder = str(folder)
+    self.theirs.save_pretrained(self.folder)
+    self.backbone = pretrained.read_backbone(self.folder)
+    random = np.random.RandomState(0)
+    self.ids = random.randint(5, _SIZES["vocab_size"], (3, 9))
+    self.types = random.randint(0, 2, (3, 9)) * (family == "bert")
+    self.directions = random.standard_normal((3, 9, _SIZES["hidden_size"]))
+    self.params = self.start(with_pooler=True)
+
+  def start(self, with_pooler: bool):
+    """Parameters of ours, filled from the folder."""
+    encoder = bert.Encoder(self.backbone.encoder)
+    ids = jnp.zeros((1, 2), jnp.int32)
+    init = functools.partial(encoder.init, jax.random.key(0))
+    params = {
+      "encoder": jax.eval_shape(init, ids, ids, ids > 0)["params"],
+    }
+    if with_pooler:
+      pooler = bert.Pooler(self.backbone.encoder)
+      hidden = jnp.zeros((1, 2, self.backbone.encoder.hidden_size))
+      params["pooler"] = jax.eval_shape(pooler.init, jax.random.key(0), hidden)[
+        "params"
+      ]
+    zeros = jax.tree.map(lambda x: np.zeros(x.shape), params)
+    return pretrained.fill(zeros, self.folder)
+
+  def our_loss(self, params, mask):
+    """A function of all outputs that count, and these outputs."""
+    hidden = bert.Encoder(self.backbone.encoder).apply(
+      {"params": params["encoder"]},
+      jnp.asarray(self.ids, jnp.int32),
+      jnp.asarray(self.types, jnp.int32),
+      mask,
+    )
+    pooled = bert.Pooler(self.backbone.encoder).apply(
+      {"params": params["pooler"]}, hidden
+    )
+    weights = jnp.asarray(self.directions, jnp.float32) * mask[..., None]
+    loss = jnp.sum(hidden * weights) + jnp.sum(pooled * weights[:, 0])
+    return loss, (hidden, pooled)
+
+  @functools.cached_property
+  def our_gradient(self):
+    return jax.jit(jax.grad(self.our_loss, has_aux=True))
+
+  def their_loss(self, mask):
+    outputs = self.theirs(
+      torch.from_numpy(self.ids),
+      attention_mask=torch.from_numpy(mask.astype(np.int64)),
+      token_type_ids=torch.from_numpy(self.types),
+    )
+    hidden, pooled = outputs.last_hidden_state, outputs.pooler_output
+    weights = torch.from_numpy(self.directions * mask[..., None]).float()
+    loss = (hidden * weights).sum() + (pooled * weights[:, 0]).sum()
+    return loss, (hidden.detach().numpy(), pooled.detach().numpy())
+
+  def masks(self) -> dict[str, np.ndarray]:
+    full = np.ones(self.ids.shape, bool)
+    ragged = np.arange(9) < np.array([9, 4, 1])[:, None]
+    return {"full": full, "ragged": ragged}
+
+
+@pytest.fixture(scope="module", params=["bert", "roberta"])
+def twins(
+  request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Twins:
+  return Twins(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def _as_published(twins: Twins, params) -> dict[str, np.ndarray]:
+  """Our tree under the names of `theirs`, which has no prefix."""
+  prefix = "roberta." if twins.backbone.is_roberta else "bert."
+  return {
+    name.removeprefix(prefix): tensor
+    for name, tensor in pretrained.foreign_tensors(
+      params, twins.backbone.is_roberta
+    ).items()
+  }
+
+
+@pytest.mark.parametrize("kind", ["full", "ragged"])
+def test_encoder(twins: Twins, kind: str) -> None:
+  mask = twins.masks()[kind]
+  gradient, (hidden, pooled) = twins.our_gradient(twins.params, mask)
+  twins.theirs.zero_grad()
+  loss, (their_hidden, their_pooled) = twins.their_loss(mask)
+  loss.backward()
+  assert np.abs(np.asarray(hidden) - their_hidden)[mask].max() <= 1e-5
+  assert np.abs(np.asarray(pooled) - their_pooled).max() <= 1e-5
+
+  gradients = _as_published(twins, gradient)
+  parameters = dict(twins.theirs.named_parameters())
+  assert gradients.keys() == parameters.keys()
+  for name, ours in gradients.items():
+    theirs = parameters[name].grad.numpy()
+    scale = max(1.0, np.abs(theirs).max())
+    assert np.abs(ours - theirs).max() <= 1e-5 * scale, name
+
+
+def test_round_trip(twins: Twins, tmp_path: pathlib.Path) -> None:
+  folder = tmp_path / "exported"
+  pretrained.export(twins.params, str(folder), twins.backbone)
+  loaded, info = type(twins.theirs).from_pretrained(
+    folder, output_loading_info=True
+  )
+  assert not any(info.values()), info
+  expected = twins.theirs.state_dict()
+  assert loaded.state_dict().keys() == expected.keys()
+  for name, tensor in loaded.state_dict().items():
+    assert torch.equal(tensor, expected[name]), name
+  again = pretrained.fill(
+    jax.tree.map(np.zeros_like, twins.params), str(folder)
+  )
+  jax.tree.map(np.testing.assert_array_equal, again, twins.params)
+  assert pretrained.read_backbone(str(folder)).encoder == twins.backbone.encoder
+
+
+def test_export_without_pooler(twins: Twins, tmp_path: pathlib.Path) -> None:
+  params = twins.start(with_pooler=False)
+  pretrained.export(params, str(tmp_path / "exported"), twins.backbone)
+  _, info = type(twins.theirs).from_pretrained(
+    tmp_path / "exported", output_loading_info=True
+  )
+  assert not any(info.values()), info
+
+
+def test_three_steps(
+  twins: Twins, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+  # Of their own, since they change.
+  family = "roberta" if twins.backbone.is_roberta else "bert"
+  trained = Twins(family, tmp_path_factory.mktemp(family))
+  mask = trained.masks()["ragged"]
+  torch_models.train_three_steps(
+    trained.theirs, lambda: trained.their_loss(mask)[0], clip_norm=1.0
+  )
+  rule = optimizer.make(1e-4, weight_decay=0.01, clip_norm=1.0)
+  update = jax.jit(rule.update)
+  params, state = twins.params, rule.init(twins.params)
+  for _ in range(3):
+    gradient, _ = twins.our_gradient(params, mask)
+    updates, state = update(gradient, state, params)
+    params = jax.tree.map(lambda p, u: p + u, params, updates)
+  expected = dict(trained.theirs.named_parameters())
+  for name, ours in _as_published(twins, params).items():
+    # Their gradient is zero in exact arithmetic, and Adam makes noise big.
+    if not name.endswith("key.bias"):
+      theirs = expected[name].detach().numpy()
+      assert np.abs(ours - theirs).max() <= 1e-5, name
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "dice"])
+def test_losses(name: str) -> None:
+  random = np.random.RandomState(0)
+  logits = random.standard_normal((20, 5)).astype(np.float32)
+  labels = random.randint(0, 5, 20)
+  labels[::4] = -100
+  weights = (labels >= 0).astype(np.float32)
+  ours, gradient = jax.value_and_grad(losses.LOSSES[name])(
+    logits, np.maximum(labels, 0), weights
+  )
+  leaf = torch.tensor(logits, requires_grad=True)
+  theirs = torch_models.LOSSES[name](leaf, torch.from_numpy(labels))
+  theirs.backward()
+  assert float(ours) == pytest.approx(theirs.item(), abs=1e-6)
+  assert np.abs(np.asarray(gradient) - leaf.grad.numpy()).max() <= 1e-7
+
+
+def test_minilm(minilm: pathlib.Path) -> None:
+  from transformers import BertModel
+
+  tokenizer = tokenizers.Tokenizer.from_file(str(minilm / "tokenizer.json"))
+  tokenizer.no_truncation()
+  tokenizer.enable_padding()
+  encoded = tokenizer.encode_batch(_SENTENCES)
+  ids, types, mask = (
+    np.array([getattr(e, field) for e in encoded], np.int64)
+    for field in ("ids", "type_ids", "attention_mask")
+  )
+  theirs = BertModel.from_pretrained(minilm).eval()
+  with torch.no_grad():
+    expected = theirs(
+      torch.from_numpy(ids),
+      attention_mask=torch.from_numpy(mask),
+      token_type_ids=torch.from_numpy(types),
+    ).last_hidden_state.numpy()
+
+  backbone = pretrained.read_backbone(str(minilm))
+  encoder = bert.Encoder(backbone.encoder)
+  inputs = (ids.astype(np.int32), types.astype(np.int32), mask > 0)
+  shapes = jax.eval_shape(encoder.init, jax.random.key(0), *inputs)["params"]
+  params = pretrained.fill(
+    {"encoder": jax.tree.map(lambda x: np.zeros(x.shape), shapes)},
+    backbone.folder,
+  )
+  hidden = jax.jit(encoder.apply)({"params": params["encoder"]}, *inputs)
+  assert len(encoded) == 50
+  assert np.abs(np.asarray(hidden) - expected)[mask > 0].max() <= 1e-4
+
+
+_SENTENCES = [
+  f"{subject} {rest}"
+  for subject in (
+    "Mara Quill",
+    "The Lindqvist Institute",
+    "p53",
+    "A storm over Port Vellin",
+    "Nobody at the table",
+  )
+  for rest in (
+    "arrived late .",
+    "was seen near the old harbour at 6:45 pm , said two witnesses .",
+    "binds to the promoter and blocks transcription in HeLa cells .",
+    "has 1,024 followers on @made_up #news",
+    "cost 3.50 euros more than last year !",
+    "knows that naïve café owners in Kraków do not ask why .",
+    "and its sister company were sold to Orrin & Sons ( 1987 ) .",
+    "?",
+    "moved from unpronounceablyhyphenated-names to short ones .",
+    'wrote : " rain , then more rain , then the longest rain that anyone in '
+    'the valley could remember , until the river took the bridge . "',
+  )
+]
+
+
+def _state_dict():
+  torch.manual_seed(0)
+  module = torch.nn.Linear(3, 2)
+  shared = torch.randn(4, 6)
+  return module.state_dict() | {
+    "half": torch.randn(3, 2).half(),
+    "bfloat16": torch.randn(5).bfloat16(),
+    "double": torch.randn(2, 2).double(),
+    "ids": torch.arange(4)[None],
+    "flags": torch.tensor([True, False]),
+    "scalar": torch.tensor(2.5),
+    "empty": torch.zeros(0, 3),
+    "transposed": shared.T,
+    "part": shared[1:3, ::2],
+    "parameter": torch.nn.Parameter(torch.randn(2)),
+  }
+
+
+@pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "legacy"])
+def test_torch_files(tmp_path: pathlib.Path, as_zip: bool) -> None:
+  path = tmp_path / "pytorch_model.bin"
+  state = _state_dict()
+  torch.save(state, path, _use_new_zipfile_serialization=as_zip)
+  arrays = torch_files.read(str(path))
+  assert arrays.keys() == state.keys()
+  for name, tensor in state.items():
+    array, tensor = arrays[name], tensor.detach()
+    assert str(tensor.dtype) == f"torch.{array.dtype.name}", name
+    assert array.shape == tuple(tensor.shape), name
+    np.testing.assert_array_equal(
+      array.astype(np.float64), tensor.double().numpy(), err_msg=name
+    )
+
+
+@pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "legacy"])
+def test_torch_checkpoint(
+  twins: Twins, tmp_path: pathlib.Path, as_zip: bool
+) -> None:
+  config = pathlib.Path(twins.folder, "config.json").read_text()
+  (tmp_path / "config.json").write_text(config)
+  torch.save(
+    twins.theirs.state_dict(),
+    tmp_path / "pytorch_model.bin",
+    _use_new_zipfile_serialization=as_zip,
+  )
+  params = pretrained.fill(
+    jax.tree.map(np.zeros_like, twins.params), str(tmp_path)
+  )
+  jax.tree.map(np.testing.assert_array_equal, params, twins.params)
+
+
+def test_shards_of_transformers(twins: Twins, tmp_path: pathlib.Path) -> None:
+  twins.theirs.save_pretrained(tmp_path, max_shard_size="12KB")
+  index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+  assert len(set(index["weight_map"].values())) > 1
+  found = tensors.read_tensors(str(tmp_path))
+  assert found.keys() == twins.theirs.state_dict().keys()
+  params = pretrained.fill(
+    jax.tree.map(np.zeros_like, twins.params), str(tmp_path)
+  )
+  jax.tree.map(np.testing.assert_array_equal, params, twins.params)

@@ -1,0 +1,134 @@
+"""A tiny BERT folder and a tiny corpus, for tests that train."""
+
+import json
+import pathlib
+
+import numpy as np
+import tokenizers
+from safetensors.numpy import save_file
+from tokenizers import models, normalizers, pre_tokenizers
+
+CONFIG = {
+  "model_type": "bert",
+  "hidden_size": 16,
+  "num_hidden_layers": 2,
+  "num_attention_heads": 2,
+  "intermediate_size": 32,
+  "max_position_embeddings": 512,
+  "type_vocab_size": 2,
+  "layer_norm_eps": 1e-12,
+  "hidden_act": "gelu",
+}
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def vocabulary() -> list[str]:
+  """Special tokens, punctuation, letters, and some whole words."""
+  words = "extract important entity spans from the following text what is"
+  return [
+    *_SPECIAL,
+    *".,?!-@#&'",
+    *_LETTERS,
+    *(f"##{c}" for c in _LETTERS),
+    *words.split(),
+  ]
+
+
+def make_backbone(folder: pathlib.Path, seed: int = 0) -> pathlib.Path:
+  """Writes config.json, tokenizer files and random weights."""
+  folder.mkdir(parents=True, exist_ok=True)
+  vocab = vocabulary()
+  config = {**CONFIG, "vocab_size": len(vocab)}
+  (folder / "config.json").write_text(json.dumps(config))
+  tokenizer = tokenizers.Tokenizer(
+    models.WordPiece(
+      {token: i for i, token in enumerate(vocab)}, unk_token="[UNK]"
+    )
+  )
+  tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+  tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+  # As published ones may: ours has to switch it off.
+  tokenizer.enable_truncation(16)
+  tokenizer.save(str(folder / "tokenizer.json"))
+  names = {
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "mask_token": "[MASK]",
+  }
+  (folder / "tokenizer_config.json").write_text(
+    json.dumps({"tokenizer_class": "BertTokenizer", **names})
+  )
+  (folder / "vocab.txt").write_text("\n".join(vocab) + "\n")
+  rng = np.random.default_rng(seed)
+  save_file(
+    {
+      name: rng.normal(0, 0.1, shape).astype(np.float32)
+      + (1.0 if name.endswith("LayerNorm.weight") else 0.0)
+      for name, shape in _shapes(config).items()
+    },
+    folder / "model.safetensors",
+  )
+  return folder
+
+
+def _shapes(config) -> dict[str, tuple[int, ...]]:
+  h, f = config["hidden_size"], config["intermediate_size"]
+  shapes: dict[str, tuple[int, ...]] = {
+    "embeddings.word_embeddings.weight": (config["vocab_size"], h),
+    "embeddings.position_embeddings.weight": (
+      config["max_position_embeddings"],
+      h,
+    ),
+    "embeddings.token_type_embeddings.weight": (2, h),
+    "pooler.dense.weight": (h, h),
+    "pooler.dense.bias": (h,),
+  }
+  norms, linears = ["embeddings.LayerNorm"], {}
+  for i in range(config["num_hidden_layers"]):
+    layer = f"encoder.layer.{i}"
+    for part in ("query", "key", "value"):
+      linears[f"{layer}.attention.self.{part}"] = (h, h)
+    linears[f"{layer}.attention.output.dense"] = (h, h)
+    linears[f"{layer}.intermediate.dense"] = (f, h)
+    linears[f"{layer}.output.dense"] = (h, f)
+    norms += [
+      f"{layer}.attention.output.LayerNorm",
+      f"{layer}.output.LayerNorm",
+    ]
+  for name, shape in linears.items():
+    shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+  for name in norms:
+    shapes |= {f"{name}.weight": (h,), f"{name}.bias": (h,)}
+  return shapes
+
+
+def make_wnut(folder: pathlib.Path, train: int = 40, rest: int = 12):
+  """Writes the three files of the corpus wnut17 with made-up sentences."""
+  folder.mkdir(parents=True, exist_ok=True)
+  rng = np.random.default_rng(1)
+  people, places = ["ada", "bo", "cy d", "eve"], ["rome", "oslo bay", "ur"]
+  verbs = ["likes", "left", "saw", "is in", "went to"]
+  names = {
+    "wnut17train.conll": train,
+    "emerging.dev.conll": rest,
+    "emerging.test.annotated": rest,
+  }
+  for name, count in names.items():
+    lines = []
+    for i in range(count):
+      for words, label in (
+        (people[rng.integers(4)], "person"),
+        (verbs[rng.integers(5)] + " so" * int(rng.integers(12)), None),
+        (places[rng.integers(3)], "location"),
+        (f"{i} .", None),
+      ):
+        for j, word in enumerate(words.split()):
+          prefix = "I" if j else "B"
+          lines.append(f"{word}\t{f'{prefix}-{label}' if label else 'O'}")
+      lines.append("")
+    (folder / name).write_text("\n".join(lines))
+  return folder
