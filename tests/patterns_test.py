@@ -10,10 +10,7 @@ from splitner_jax.data import patterns
 # In the order in which their ids are given.
 _PUNCTUATION = ",;.!?:'\"/\\|_@#$%^&*~`+-=<>()[]{}"
 _ALPHABET = (
-  _PUNCTUATION
-  + string.ascii_lowercase
-  + string.ascii_uppercase
-  + string.digits
+  _PUNCTUATION + string.ascii_lowercase + string.ascii_uppercase + string.digits
 )
 
 

@@ -1,7 +1,6 @@
 """Sentences to ragged model inputs: tokenise, align, cut into windows."""
 
 import dataclasses
-import os
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -109,8 +108,6 @@ class Tokenizer:
 
   def __call__(self, word_lists: Sequence[Sequence[str]]) -> list[Pieces]:
     """Tokenises each list of words."""
-    # Workers pay from a few hundred sentences on; below, they only cost.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     encodings = self._backend.encode_batch(
       [list(words) for words in word_lists],
       is_pretokenized=True,
@@ -244,7 +241,8 @@ def context_window(
 
   Returns:
     (first word, end word); near an end of the sentence the other side gets
-    what is left. A mention longer than the capacity is cut.
+    what is left. Of a mention longer than the capacity the middle, at least
+    one word.
   """
   total = int(starts[-1])
   if total <= capacity:
@@ -253,4 +251,7 @@ def context_window(
   left = min(max(0, middle - capacity // 2), total - capacity)
   a = int(np.searchsorted(starts, left, "left"))
   b = int(np.searchsorted(starts, left + capacity, "right")) - 1
-  return a, max(b, a + 1)
+  if a >= b:  # No whole word fits.
+    a = int(np.searchsorted(starts, middle, "right")) - 1
+    b = a + 1
+  return a, b
