@@ -1,7 +1,12 @@
 """Orbax checkpoints of one task: the latest state and the best parameters."""
 
+import contextlib
+import copy
+import errno
 import json
 import pathlib
+import shutil
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -32,6 +37,26 @@ def _manager(folder: pathlib.Path) -> ocp.CheckpointManager:
   )
 
 
+def _bytes(tree: Tree) -> int:
+  return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+@contextlib.contextmanager
+def _disk_errors(folder: pathlib.Path) -> Iterator[None]:
+  """Errors of the disk become one line; Orbax has many types of them."""
+  try:
+    yield
+  except Exception as e:
+    full = "No space left" in str(e) or getattr(e, "errno", 0) == errno.ENOSPC
+    if not full and not isinstance(e, OSError):
+      raise
+    reason = "the disk is full" if full else str(e).split("\n")[0]
+    raise UserError(
+      f"{folder}: the checkpoint could not be written ({reason}); mend that "
+      "and run the same command again"
+    ) from e
+
+
 class Checkpoints:
   """The checkpoints in FOLDER/latest and FOLDER/best.
 
@@ -39,16 +64,38 @@ class Checkpoints:
   that knows of it, so a kill between the two only repeats an evaluation.
   """
 
-  def __init__(self, folder: pathlib.Path):
-    folder = folder.absolute()
+  def __init__(self, folder: pathlib.Path, state: Tree, params: Tree):
+    """Opens or makes the folder.
+
+    Args:
+      folder: for the checkpoints of one task.
+      state: what `save_latest` will get: structure, shapes and dtypes.
+      params: what `save_best` will get.
+
+    Raises:
+      UserError: it cannot be written, or has too little space.
+    """
+    self._folder = folder = folder.absolute()
+    self._state, self._params = state, params
+    # Asked before Orbax starts its threads, which do not fail quietly. A new
+    # checkpoint is whole before the old one goes.
+    needed = 2 * (_bytes(state) + _bytes(params))
     try:
-      self._latest = _manager(folder / "latest")
-      self._best = _manager(folder / "best")
+      resumes = (folder / "latest").exists()
+      folder.mkdir(parents=True, exist_ok=True)
+      free = shutil.disk_usage(folder).free
     except OSError as e:
       raise UserError(
-        f"{folder}: cannot keep checkpoints there ({e.strerror or e}); choose "
-        "a writable --workdir"
+        f"{folder}: cannot keep checkpoints there ({e.strerror}); choose a "
+        "writable --workdir"
       ) from e
+    if free < needed and not resumes:
+      raise UserError(
+        f"{folder}: the checkpoints need {needed / 1e6:.1f} MB, but the disk "
+        f"has {free / 1e6:.1f} MB left; make room or choose another --workdir"
+      )
+    self._latest = _manager(folder / "latest")
+    self._best = _manager(folder / "best")
 
   def save_latest(
     self, step: int, state: Tree, progress: dict, *, evaluated: bool
@@ -62,21 +109,24 @@ class Checkpoints:
       evaluated: whether the evaluation after this step is in `progress`; the
         same state may be saved before and after it.
     """
-    self._latest.save(
-      2 * step + evaluated,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state),
-        progress=ocp.args.JsonSave(progress),
-      ),
-    )
+    with _disk_errors(self._folder):
+      self._latest.save(
+        2 * step + evaluated,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardSave(state),
+          # A copy: the caller goes on while it is written.
+          progress=ocp.args.JsonSave(copy.deepcopy(progress)),
+        ),
+      )
 
   def save_best(self, step: int, params: Tree) -> None:
     """Saves the parameters as the best so far, and waits for the disk."""
-    if self._best.latest_step() != step:
-      self._best.save(
-        step, args=ocp.args.Composite(params=ocp.args.StandardSave(params))
-      )
-    self._best.wait_until_finished()
+    with _disk_errors(self._folder):
+      if self._best.latest_step() != step:
+        self._best.save(
+          step, args=ocp.args.Composite(params=ocp.args.StandardSave(params))
+        )
+      self._best.wait_until_finished()
 
   def progress(self) -> dict | None:
     """The latest checkpoint's progress, None if there is no checkpoint."""
@@ -88,23 +138,28 @@ class Checkpoints:
     )
     return json.loads(json.dumps(restored["progress"]))
 
-  def latest(self, like: Tree) -> Tree:
-    """The latest state; `like` has its structure, shapes and dtypes."""
+  def latest(self) -> Tree:
+    """The latest state, replicated."""
     return self._latest.restore(
       self._latest.latest_step(),
-      args=ocp.args.Composite(state=ocp.args.StandardRestore(_targets(like))),
+      args=ocp.args.Composite(
+        state=ocp.args.StandardRestore(_targets(self._state))
+      ),
     )["state"]
 
-  def best(self, like: Tree) -> Tree:
-    """The best parameters; `like` has their structure, shapes and dtypes."""
+  def best(self) -> Tree:
+    """The best parameters, replicated."""
     return self._best.restore(
       self._best.latest_step(),
-      args=ocp.args.Composite(params=ocp.args.StandardRestore(_targets(like))),
+      args=ocp.args.Composite(
+        params=ocp.args.StandardRestore(_targets(self._params))
+      ),
     )["params"]
 
   def wait(self) -> None:
     """Waits for what is still being written."""
-    self._latest.wait_until_finished()
+    with _disk_errors(self._folder):
+      self._latest.wait_until_finished()
 
   def close(self) -> None:
     """Waits, and ends the background threads."""

@@ -249,15 +249,15 @@ def train(
   # 1. a finished run: its best checkpoint; 2. a run that was cut off: its
   # latest checkpoint; 3. the backbone, with new heads.
   abstract = jax.eval_shape(setup.fresh_state)
-  checkpoints = Checkpoints(folder / "checkpoints")
+  checkpoints = Checkpoints(folder / "checkpoints", abstract, abstract.params)
   progress = checkpoints.progress()
   if progress and progress["finished"]:
     log.info("%s: already trained", task.name)
-    params = checkpoints.best(abstract.params)
+    params = checkpoints.best()
     checkpoints.close()
     return params, progress | facts
   if progress:
-    state = checkpoints.latest(abstract)
+    state = checkpoints.latest()
     log.info("%s: goes on at step %d", task.name, progress["step"])
   else:
     progress = fresh_progress()
@@ -371,7 +371,7 @@ def train(
     writer.close()
     checkpoints.wait()
 
-  params = checkpoints.best(abstract.params)
+  params = checkpoints.best()
   checkpoints.close()
   return params, progress | facts
 

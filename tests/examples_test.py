@@ -27,10 +27,8 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
   return Tokenizer(str(folder), is_roberta=False, max_length=512)
 
 
-@pytest.fixture(scope="module")
-def roberta(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+def _make_roberta(folder: pathlib.Path, **config: bool) -> Tokenizer:
   """Byte-level BPE that, as published ones, adds no leading space itself."""
-  folder = tmp_path_factory.mktemp("roberta")
   tokenizer = tokenizers.Tokenizer(models.BPE())
   tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
   tokenizer.train_from_iterator(
@@ -45,10 +43,19 @@ def roberta(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
   tokenizer.save(str(folder / "tokenizer.json"))
   (folder / "tokenizer_config.json").write_text(
     json.dumps(
-      {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": False}
+      {
+        "tokenizer_class": "RobertaTokenizer",
+        "add_prefix_space": False,
+        **config,
+      }
     )
   )
   return Tokenizer(str(folder), is_roberta=True, max_length=512)
+
+
+@pytest.fixture(scope="module")
+def roberta(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+  return _make_roberta(tmp_path_factory.mktemp("roberta"))
 
 
 def _names(tokenizer: Tokenizer, ids: np.ndarray) -> list[str]:
@@ -102,6 +109,13 @@ def test_roberta_pieces(roberta: Tokenizer) -> None:
   ]  # fmt: skip
   assert pieces.texts == ["cat", "saw", "", "T", "h", "", "é", "é"]
   assert pieces.starts.tolist() == [0, 1, 2, 5, 8]
+
+
+def test_spaces_are_no_characters_of_a_token(tmp_path: pathlib.Path) -> None:
+  tokenizer = _make_roberta(tmp_path, trim_offsets=False)
+  [pieces] = tokenizer([["the cat", "saw"]])
+  assert _names(tokenizer, pieces.ids) == ["Ġthe", "Ġcat", "Ġsaw"]
+  assert pieces.texts == ["the", "cat", "saw"]
 
 
 @pytest.mark.parametrize("dropped", ["\u200b", "\u00ad", "\u200d\ufeff"])

@@ -217,11 +217,6 @@ def stitch(parts: Iterable[tuple[int, np.ndarray]], words: int) -> np.ndarray:
   for first, values in parts:
     m = len(values)
     central = np.minimum(np.arange(m), np.arange(m)[::-1])
-    # The ends of the sentence are no edges.
-    if first == 0:
-      central = np.arange(m)[::-1]
-    elif first + m == words:
-      central = np.arange(m)
     here = slice(first, first + m)
     better = central > best[here]
     rows[here][better] = values[better]
@@ -245,8 +240,6 @@ def context_window(
     one word.
   """
   total = int(starts[-1])
-  if total <= capacity:
-    return 0, len(starts) - 1
   middle = (int(starts[first]) + int(starts[end])) // 2
   left = min(max(0, middle - capacity // 2), total - capacity)
   a = int(np.searchsorted(starts, left, "left"))

@@ -165,7 +165,7 @@ def _take(
         "supported"
       )
     tensor = tensor.astype(np.float32)
-    if entry.ours in _ALPHABETS and len(value) - len(tensor) == 1:
+    if entry.ours in _ALPHABETS and tensor.shape == value[:-1].shape:
       tensor = np.concatenate([tensor, value[-1:]])
     if tensor.shape != expected.shape:
       raise UserError(
