@@ -61,6 +61,9 @@ def get_config() -> config_dict.ConfigDict:
   # What the loss is put on: first_subtoken of each word, or all_tokens
   # (question and special tokens too) as in the reference.
   config.detector.labels_on = "first_subtoken"
+  # A span detector of the paper's authors to go on from: folder or hub id; it
+  # takes the place of the backbone.
+  config.detector.checkpoint = config_dict.placeholder(str)
   # cross_entropy or dice.
   config.detector.loss = "cross_entropy"
   # Added to the logit of O before decoding: below 0 finds more mentions.
@@ -69,6 +72,10 @@ def get_config() -> config_dict.ConfigDict:
   config.classifier = _task()
   # cross_entropy or dice.
   config.classifier.loss = "dice"
+  # A span classifier of the paper's authors, likewise.
+  config.classifier.checkpoint = config_dict.placeholder(str)
+  # Its entity types in their order, A,B,..., if it does not name them itself.
+  config.classifier.labels = ""
   # The most sub-tokens of the sentence that it reads around a mention.
   config.classifier.context = 128
   return config

@@ -5,10 +5,9 @@ import functools
 import json
 import logging
 import pathlib
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
+from typing import Any, Generic, NoReturn, TypeVar
 
-import jax
 from ml_collections import ConfigDict
 
 from splitner_jax import evaluate, pretrained, report, tasks, train
@@ -17,7 +16,7 @@ from splitner_jax.data.examples import Tokenizer
 from splitner_jax.data.lines import write_whole
 from splitner_jax.errors import UserError
 from splitner_jax.forward import Forward
-from splitner_jax.runtime import use_compilation_cache
+from splitner_jax.runtime import compute_dtype, use_compilation_cache
 from splitner_jax.systems import SplitNER
 
 log = logging.getLogger(__name__)
@@ -26,6 +25,17 @@ T = TypeVar("T")
 
 # What may differ between two runs of the same command in one workdir.
 _FREE_FIELDS = ("checkpoint_every",)
+
+# The least that a field may be, at the top level and in the tasks' parts.
+_LEAST = {
+  "batch_size": 1,
+  "epochs": 0,
+  "patience": 1,
+  "weight_decay": 0,
+  "inference_batch_size": 1,
+  "checkpoint_every": 1,
+  "seed": 0,
+}
 
 
 def task_settings(config: ConfigDict, name: str) -> ConfigDict:
@@ -47,24 +57,20 @@ def check_config(config: ConfigDict) -> None:
   """Raises UserError for values that no run can have."""
   for name in ("detector", "classifier"):
     settings = task_settings(config, name)
-    for key, lowest in {
-      "batch_size": 1,
-      "epochs": 0,
-      "patience": 1,
-      "inference_batch_size": 1,
-      "checkpoint_every": 1,
-      "seed": 0,
-    }.items():
-      if settings[key] < lowest:
-        raise UserError(
-          f"config.{key}: {settings[key]} is below the least, {lowest}"
-        )
-    if not settings.learning_rate > 0:
-      raise UserError(
-        f"config.learning_rate: {settings.learning_rate} is not positive"
-      )
+
+    def refuse(key: str, why: str, name=name, settings=settings) -> NoReturn:
+      own = config[name].get(key) is not None
+      field = f"config.{name}.{key}" if own else f"config.{key}"
+      raise UserError(f"{field}: {settings[key]} is {why}")
+
+    for key, least in _LEAST.items():
+      if not settings[key] >= least:
+        refuse(key, f"below the least, {least}")
+    for key in ("learning_rate", "clip_norm"):
+      if not settings[key] > 0:
+        refuse(key, "not positive")
     if not 0 <= settings.dropout < 1:
-      raise UserError(f"config.dropout: {settings.dropout} is not in [0, 1)")
+      refuse("dropout", "not in [0, 1)")
   if config.classifier.context < 1:
     raise UserError(
       f"config.classifier.context: {config.classifier.context} is below 1"
@@ -72,31 +78,35 @@ def check_config(config: ConfigDict) -> None:
 
 
 def claim_workdir(config: ConfigDict, workdir: pathlib.Path) -> None:
-  """Writes WORKDIR/config.json, or checks that it is of the same config."""
+  """Writes WORKDIR/config.json, or checks that it is of the same config.
+
+  A start that failed before its first checkpoint binds nobody.
+  """
   mine = json.loads(config.to_json_best_effort())
   path = workdir / "config.json"
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-      write_whole(path, [json.dumps(mine, indent=2), "\n"])
-      return
-    theirs = json.loads(path.read_text(encoding="utf-8"))
+    theirs = json.loads(path.read_bytes()) if path.exists() else mine
+    there, here = _flat(theirs), _flat(mine)
   except OSError as e:
     raise UserError(
       f"--workdir {workdir}: cannot be written ({e.strerror}); choose another"
     ) from e
-  except ValueError as e:
+  except (AttributeError, ValueError) as e:
     raise UserError(
-      f"{path}: is not JSON; delete it, or choose another --workdir"
+      f"{path}: is not a config; delete it, or choose another --workdir"
     ) from e
-  there, here = _flat(theirs), _flat(mine)
-  for key in sorted(there.keys() | here.keys()):
-    if key not in _FREE_FIELDS and there.get(key) != here.get(key):
-      raise UserError(
-        f"--workdir {workdir}: holds a run of another config ({key} is "
-        f"{there.get(key)!r} there, {here.get(key)!r} here); choose another "
-        "--workdir, or delete it"
-      )
+  begun = any(workdir.glob("*/checkpoints/latest/[0-9]*"))
+  # Other keys: the config.json of some other program.
+  if begun or theirs.keys() != mine.keys():
+    for key in sorted(there.keys() | here.keys()):
+      if key not in _FREE_FIELDS and there.get(key) != here.get(key):
+        raise UserError(
+          f"--workdir {workdir}: holds a run of another config ({key} is "
+          f"{there.get(key)!r} there, {here.get(key)!r} here); choose another "
+          "--workdir, or delete it"
+        )
+  write_whole(path, [json.dumps(mine, indent=2), "\n"])
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -143,13 +153,17 @@ class Part(Generic[T]):
 
   Attributes:
     settings: its part of the config, common fields filled in.
-    fill: puts the backbone's weights into fresh parameters.
+    backbone: where its first weights are.
   """
 
   task: T
   settings: ConfigDict
   backbone: pretrained.Backbone
-  fill: Callable[[Any], Any]
+
+  def fill(self, params: Any) -> Any:
+    """Puts the backbone's, or the checkpoint's, weights into `params`."""
+    whole = self.settings.checkpoint is not None
+    return pretrained.fill(params, self.backbone.folder, complete=whole)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +173,62 @@ class Experiment:
   corpus: corpora.Corpus
   detector: Part[tasks.TokenTask]
   classifier: Part[tasks.MentionTask]
+
+
+def _backbone(settings: ConfigDict) -> tuple[pretrained.Backbone, Tokenizer]:
+  """The encoder's sizes and the tokenizer, as the settings want them."""
+  dtype = compute_dtype(settings.compute_dtype)
+  name = settings.checkpoint or settings.backbone
+  backbone = pretrained.read_backbone(pretrained.resolve(name), dtype=dtype)
+  encoder = dataclasses.replace(
+    backbone.encoder,
+    hidden_dropout=settings.dropout,
+    attention_dropout=settings.dropout,
+  )
+  if settings.max_length > encoder.max_length:
+    raise UserError(
+      f"config.max_length: {settings.max_length} is more than the "
+      f"{encoder.max_length} that {name} can read"
+    )
+  tokenizer = Tokenizer(
+    backbone.folder,
+    backbone.is_roberta,
+    settings.max_length,
+    reference=settings.checkpoint is not None,
+  )
+  return dataclasses.replace(backbone, encoder=encoder), tokenizer
+
+
+def _detector(config: ConfigDict) -> Part[tasks.TokenTask]:
+  settings = task_settings(config, "detector")
+  backbone, tokenizer = _backbone(settings)
+  head = pretrained.read_head(backbone.folder) if settings.checkpoint else None
+  task = tasks.span_detection(settings, backbone.encoder, tokenizer, head)
+  return Part(task, settings, backbone)
+
+
+def _classifier(
+  config: ConfigDict, types: Sequence[str]
+) -> Part[tasks.MentionTask]:
+  """The classifier of a corpus with these entity types."""
+  settings = task_settings(config, "classifier")
+  backbone, tokenizer = _backbone(settings)
+  if settings.checkpoint:
+    labels = pretrained.entity_types(
+      backbone.folder,
+      pretrained.read_head(backbone.folder).num_labels,
+      [name for name in settings.labels.split(",") if name],
+    )
+    unknown = sorted(set(types) - set(labels))
+    if unknown:
+      raise UserError(
+        f"config.classifier.checkpoint: knows {', '.join(labels)}, but the "
+        f"corpus has {', '.join(unknown)}; name its types by the corpus's "
+        "names with --config.classifier.labels=A,B,..."
+      )
+    types = labels
+  task = tasks.span_classification(settings, backbone.encoder, tokenizer, types)
+  return Part(task, settings, backbone)
 
 
 def prepare(config: ConfigDict) -> Experiment:
@@ -171,44 +241,9 @@ def prepare(config: ConfigDict) -> Experiment:
   corpus = load_corpus(config.data)
   log.info("%s", corpus.describe())
 
-  def part(name: str, make: Callable[..., T], *more: Any) -> Part[T]:
-    settings = task_settings(config, name)
-    backbone, tokenizer = _backbone(settings)
-    task = make(settings, backbone.encoder, tokenizer, *more)
-    fill = functools.partial(pretrained.fill, folder=backbone.folder)
-    return Part(task, settings, backbone, fill)
-
   return Experiment(
-    corpus,
-    part("detector", tasks.span_detection),
-    part("classifier", tasks.span_classification, corpus.types),
+    corpus, _detector(config), _classifier(config, corpus.types)
   )
-
-
-def _backbone(settings: ConfigDict) -> tuple[pretrained.Backbone, Tokenizer]:
-  """The encoder's sizes and the tokenizer, as the settings want them."""
-  dtype = settings.compute_dtype
-  if dtype == "auto":
-    on_cpu = jax.default_backend() == "cpu"
-    dtype = "float32" if on_cpu else "bfloat16"
-  if dtype not in ("float32", "bfloat16"):
-    raise UserError(
-      f"config.compute_dtype: {dtype!r} is none of auto, float32, bfloat16"
-    )
-  folder = pretrained.resolve(settings.backbone)
-  backbone = pretrained.read_backbone(folder, dtype=dtype)
-  encoder = dataclasses.replace(
-    backbone.encoder,
-    hidden_dropout=settings.dropout,
-    attention_dropout=settings.dropout,
-  )
-  if settings.max_length > encoder.max_length:
-    raise UserError(
-      f"config.max_length: {settings.max_length} is more than the "
-      f"{encoder.max_length} that {settings.backbone} can read"
-    )
-  tokenizer = Tokenizer(folder, backbone.is_roberta, settings.max_length)
-  return dataclasses.replace(backbone, encoder=encoder), tokenizer
 
 
 def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
@@ -245,6 +280,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
       task.features,
       task.tokenizer.pad_id,
       settings.inference_batch_size,
+      task.tokenizer.reference,
     )
     return functools.partial(forward, params)
 

@@ -18,6 +18,7 @@ class Forward:
     model: a module of `models.heads`.
     features: the model's features, for the batches.
     pad_id: vocabulary id of padding.
+    reference_text: see `data.batches.Batcher`.
     batch_size: rows of a batch, over all devices; rounded up to their number.
   """
 
@@ -27,9 +28,11 @@ class Forward:
     features: Sequence[str],
     pad_id: int,
     batch_size: int = 32,
+    reference_text: bool = False,
   ):
     self.features = tuple(features)
     self.pad_id = pad_id
+    self.reference_text = reference_text
     devices = parallel.device_count()
     self.batch_size = -(-batch_size // devices) * devices
     self._run = parallel.compile_forward(
@@ -50,7 +53,9 @@ class Forward:
     """
     results: list[np.ndarray] = [np.zeros(0)] * len(examples)
     devices = parallel.device_count()
-    batcher = Batcher(examples, self.features, self.pad_id, devices)
+    batcher = Batcher(
+      examples, self.features, self.pad_id, devices, self.reference_text
+    )
 
     def batches():
       plan = inference_batches([len(e) for e in examples], self.batch_size)

@@ -7,14 +7,14 @@ Any field of the config can be given: --config.learning_rate=1e-4
 on where an earlier run was cut off. configs/common.py explains each field.
 """
 
+import functools
 import os
 import pathlib
-import sys
-from typing import NoReturn
 
 from absl import app, flags
 from ml_collections import config_flags
 
+from splitner_jax import cli
 from splitner_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -36,30 +36,15 @@ def _default_workdir() -> str:
   return os.path.join("runs", f"{stem}-{variant}" if variant else stem)
 
 
-def _parse(argv: list[str]) -> list[str]:
-  """Parses the flags; a wrong one is a single line, not a traceback."""
-  try:
-    rest = flags.FLAGS(argv)
-    if not _CONFIG.value and not flags.FLAGS["help"].present:
-      raise UserError("--config is missing; try --config=configs/demo.py")
-    return rest
-  except FileNotFoundError as e:
-    _fail(f"--config: {e.filename or e}: no such file")
-  except (flags.Error, AttributeError, KeyError, TypeError, OSError) as e:
-    _fail(str(e.args[0] if e.args else e))
-  except ValueError as e:
-    _fail(str(e))
-
-
-def _fail(message: str) -> NoReturn:
-  lines = [line for line in message.strip().split("\n") if line.strip()]
-  print(f"error: {lines[-1] if lines else message}", file=sys.stderr)
-  sys.exit(1)
+def _check_flags() -> None:
+  if not _CONFIG.value:
+    raise UserError("--config is missing; try --config=configs/demo.py")
+  # A file that could not be read raises its OSError here, not before.
+  _CONFIG.value.lock()
 
 
 def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    _fail(f"unexpected argument {argv[1]!r}; options begin with --")
+  del argv
   # Imported here: --help and wrong flags need not wait for JAX.
   from splitner_jax import experiment, runtime
 
@@ -71,8 +56,10 @@ def main(argv: list[str]) -> None:
     else:
       experiment.run(_CONFIG.value, workdir)
   except UserError as e:
-    _fail(str(e))
+    cli.fail(str(e))
 
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=_parse)
+  app.run(
+    main, flags_parser=functools.partial(cli.parse_flags, check=_check_flags)
+  )

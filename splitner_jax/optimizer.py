@@ -10,9 +10,9 @@ def linear_decay(learning_rate: float, steps: int) -> optax.Schedule:
 
 
 def decay_mask(params):
-  """Which parameters decay: not biases, not normalisation scales."""
+  """Which parameters decay: not biases, not scales of normalisation."""
   return jax.tree.map_with_path(
-    lambda path, _: path[-1].key not in ("bias", "scale"), params
+    lambda path, _: not path[-1].key.endswith(("bias", "scale")), params
   )
 
 

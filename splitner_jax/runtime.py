@@ -8,6 +8,7 @@ import tqdm
 from absl import logging as absl_logging
 
 from splitner_jax.cache import cache_dir
+from splitner_jax.errors import UserError
 
 
 class _LogHandler(logging.Handler):
@@ -35,6 +36,17 @@ def use_compilation_cache() -> None:
   folder = cache_dir() / "xla"
   jax.config.update("jax_compilation_cache_dir", str(folder))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def compute_dtype(name: str) -> str:
+  """The dtype that `config.compute_dtype` means on this machine."""
+  if name == "auto":
+    return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+  if name not in ("float32", "bfloat16"):
+    raise UserError(
+      f"config.compute_dtype: {name!r} is none of auto, float32, bfloat16"
+    )
+  return name
 
 
 class CompileClock:

@@ -26,11 +26,12 @@ from splitner_jax.data.examples import (
   windows,
 )
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
-from splitner_jax.data.tags import LabelScheme
+from splitner_jax.data.tags import MODEL_SCHEMES, LabelScheme
 from splitner_jax.errors import UserError
 from splitner_jax.losses import LOSSES, Loss
 from splitner_jax.models.bert import EncoderConfig
 from splitner_jax.models.heads import SequenceClassifier, TokenClassifier
+from splitner_jax.pretrained import Head
 
 Run = Callable[[Sequence[Example]], list[np.ndarray]]
 
@@ -317,7 +318,10 @@ def _choice(field: str, value: str, options) -> Any:
 
 
 def span_detection(
-  settings: ConfigDict, encoder: EncoderConfig, tokenizer: Tokenizer
+  settings: ConfigDict,
+  encoder: EncoderConfig,
+  tokenizer: Tokenizer,
+  head: Head | None = None,
 ) -> TokenTask:
   """The first step: finds mentions, whatever their type (section 2.1).
 
@@ -325,9 +329,23 @@ def span_detection(
     settings: `config.detector` with the common fields filled in.
     encoder: the backbone's sizes.
     tokenizer: the backbone's tokenizer.
+    head: of a checkpoint of the paper's authors, whose rules then hold; it
+      decides the features and the number of labels.
   """
-  scheme = LabelScheme(settings.scheme)
+  scheme = LabelScheme(
+    _choice("detector.scheme", settings.scheme, MODEL_SCHEMES)
+  )
   features = _choice("detector.features", settings.features, FEATURES)
+  vocabs = patterns.CHARACTER_VOCAB, patterns.PATTERN_VOCAB
+  if head:
+    if len(scheme.labels) != head.num_labels:
+      raise UserError(
+        f"config.detector.scheme: {settings.scheme} has {len(scheme.labels)} "
+        f"labels, but the checkpoint {head.num_labels}; BO has 2, BIO 3, BIOE "
+        "4, BIOES 5"
+      )
+    features = head.features
+    vocabs = head.char_vocab_size, head.pattern_vocab_size
   question = tuple(settings.question.split())
   if tokenizer.max_length < len(question) + 3 + 2 * MAX_WORD_PIECES:
     raise UserError(
@@ -340,8 +358,8 @@ def span_detection(
       encoder,
       len(scheme.labels),
       features,
-      patterns.CHARACTER_VOCAB,
-      patterns.PATTERN_VOCAB,
+      *vocabs,
+      mask_char_padding=head is None,
     ),
     loss=_choice("detector.loss", settings.loss, LOSSES),
     tokenizer=tokenizer,

@@ -74,7 +74,7 @@ def make_step(
       params=optax.apply_updates(state.params, updates),
       opt_state=opt_state,
     )
-    return new_state, {"loss": loss, "grad_norm": optax.global_norm(grads)}
+    return new_state, {"loss": loss, "grad_norm": optax.tree.norm(grads)}
 
   return step
 
@@ -158,7 +158,13 @@ def prepare(
   lengths = np.array([len(e) for e in examples])
   buckets = fit_buckets(lengths, settings.batch_size)
   plan = BatchPlan(lengths, settings.batch_size, settings.seed, tuple(buckets))
-  batcher = Batcher(examples, task.features, task.tokenizer.pad_id, devices)
+  batcher = Batcher(
+    examples,
+    task.features,
+    task.tokenizer.pad_id,
+    devices,
+    task.tokenizer.reference,
+  )
   shapes = batcher.fit_shapes(plan)
   total_steps = settings.epochs * plan.steps_per_epoch
   transform = optimizer.make(
@@ -270,6 +276,7 @@ def train(
     task.features,
     task.tokenizer.pad_id,
     settings.inference_batch_size,
+    task.tokenizer.reference,
   )
   writer = tensorboardX.SummaryWriter(
     str(folder / "tensorboard"), purge_step=progress["step"] or None
@@ -283,12 +290,13 @@ def train(
 
   def check(step: int, measured) -> None:
     """Looks at a step's metrics, once the next one is under way."""
-    loss = float(measured["loss"])
-    if not np.isfinite(loss):
+    loss, norm = float(measured["loss"]), float(measured["grad_norm"])
+    # A gradient may overflow before the loss does.
+    if not np.isfinite(loss + norm):
       raise UserError(
-        f"{task.name}: the loss is {loss} at step {step}; lower "
-        f"config.{task.name}.learning_rate (now {settings.learning_rate:g}) "
-        "or look at the data of that step"
+        f"{task.name}: the loss is {loss} and the gradient's norm {norm} at "
+        f"step {step}; lower config.{task.name}.learning_rate (now "
+        f"{settings.learning_rate:g}) or look at the data of that step"
       )
     bar.set_postfix_str(
       f"loss {loss:.4f}, dev F1 {max(progress['best_f1'], 0):.2f}",
@@ -296,7 +304,7 @@ def train(
     )
     if step % LOG_STEPS == 0:
       writer.add_scalar("loss", loss, step)
-      writer.add_scalar("gradient_norm", float(measured["grad_norm"]), step)
+      writer.add_scalar("gradient_norm", norm, step)
 
   def evaluate(epoch: int) -> None:
     scores = task.evaluate(
@@ -334,7 +342,8 @@ def train(
   try:
     while not progress["finished"]:
       first = progress["step"]
-      epoch = first // plan.steps_per_epoch + 1
+      # Without epochs only the start is evaluated, as epoch 0.
+      epoch = min(first // plan.steps_per_epoch + 1, settings.epochs)
       end = min(epoch * plan.steps_per_epoch, total_steps)
       pending = None
       for step, batch in enumerate(

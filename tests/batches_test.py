@@ -148,7 +148,7 @@ def _examples(count: int, *, sequence: bool = False) -> list[Example]:
   ]
 
 
-# One or two devices for rows 3, none, 0, 5.
+# Rows of a batch; the second is empty.
 _ROWS = np.array([3, -1, 0, 5])
 
 
@@ -224,14 +224,159 @@ def _check_features(
         assert not np.any(ids[len(ids_of[name](text)) :])
 
 
-@pytest.mark.parametrize("features", [("char",), ("pattern",), _BOTH]
-                         if (_BOTH := ("char", "pattern")) else [])
+@pytest.mark.parametrize(
+  "features", [("char",), ("pattern",), ("char", "pattern")]
+)
 @pytest.mark.parametrize("devices", [1, 2])
 def test_features(devices: int, features: tuple[str, ...]) -> None:
   batcher = Batcher(_examples(8), features, pad_id=0, devices=devices)
   rows = np.array([0, 1, 2, 3, 4, 5, -1, 7])
-  room = Shape(12, char=(16, 16), pattern=(16, 16))
+  room = Shape(12, **dict.fromkeys(features, (16, 16)))
   shape, arrays = batcher.assemble(rows, 12, [room])
   assert shape == room
   assert all(a.shape[0] == devices for a in arrays.values())
   _check_features(batcher, rows, arrays)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_short_texts_may_stand_in_the_long_table(devices: int) -> None:
+  batcher = Batcher(_examples(8), ("char", "pattern"), 0, devices)
+  rows = np.arange(8)
+  tight = Shape(12, char=(2, len(_SHORT + _LONG) - 2), pattern=(0, 16))
+  last = Shape(12, char=(16, 96), pattern=(16, 96))
+  shape, arrays = batcher.assemble(rows, 12, [tight, last])
+  assert shape == tight
+  assert arrays["char_short"].shape == (devices, 2, SHORT_WIDTH)
+  _check_features(batcher, rows, arrays)
+
+
+def test_long_texts_do_not_stand_in_the_short_table() -> None:
+  example = _example(np.random.default_rng(0), [*_LONG, "a", "x" * SHORT_WIDTH])
+  batcher = Batcher([example], ("char",), 0, 1)
+  small, last = Shape(8, char=(9, 3)), Shape(8, char=(0, 6))
+  assert batcher.assemble(np.array([0]), 8, [small, last])[0] == last
+  enough = Shape(8, char=(2, 4))
+  assert batcher.assemble(np.array([0]), 8, [enough, last])[0] == enough
+
+
+@pytest.mark.parametrize("feature", ["char", "pattern"])
+def test_over_full_batch_takes_the_last_shape(feature: str) -> None:
+  batcher = Batcher(_examples(8), (feature,), 0, 1)
+  shapes = [
+    Shape(12, **{feature: (3, 3)}),
+    Shape(16, **{feature: (16, 16)}),
+    Shape(20, **{feature: (16, 8 * 20)}),
+  ]
+  full, empty = np.arange(8), np.full(8, -1)
+  one = empty.copy()
+  one[0] = int(np.argmin([len(e) for e in batcher.examples]))
+  assert batcher.assemble(one, 12, shapes)[0] == shapes[0]
+  shape, arrays = batcher.assemble(full, 12, shapes)
+  assert shape == shapes[2]
+  assert arrays["input_ids"].shape == (1, 8, 20)
+  assert arrays["labels"].shape == arrays[f"{feature}_index"].shape
+  _check_features(batcher, full, arrays)
+
+
+def test_assembling_again_gives_the_same() -> None:
+  examples = _examples(8)
+  rows = np.arange(8)
+  shapes = [Shape(12, char=(4, 16), pattern=(16, 16))]
+  batcher = Batcher(examples, ("char", "pattern"), 0, 2)
+  _, first = batcher.assemble(rows, 12, shapes)
+  batcher.assemble(rows[::-1], 12, shapes)
+  for other in (batcher, Batcher(examples, ("char", "pattern"), 0, 2)):
+    _, again = other.assemble(rows, 12, shapes)
+    assert first.keys() == again.keys()
+    for name in first:
+      np.testing.assert_array_equal(first[name], again[name])
+
+
+def test_texts_stand_in_order() -> None:
+  """Not in that of a set of strings, which differs between processes."""
+  texts = [f"{c}{d}" for c in "fbdaec" for d in "4231"]
+  example = _example(np.random.default_rng(0), texts)
+  batcher = Batcher([example], ("char",), 0, 1)
+  _, arrays = batcher.assemble(np.array([0]), 24, [Shape(24, char=(24, 0))])
+  assert [tuple(ids[:2]) for ids in arrays["char_short"][0]] == [
+    patterns.character_ids(text) for text in sorted(texts)
+  ]
+
+
+def _random_examples(count: int) -> list[Example]:
+  """Examples with many different texts."""
+  rng = np.random.default_rng(count)
+  return [
+    _example(
+      rng,
+      [
+        "".join(rng.choice(list("abAB12-"), rng.integers(1, 14)))
+        for _ in range(rng.integers(2, 40))
+      ],
+    )
+    for _ in range(count)
+  ]
+
+
+@pytest.mark.parametrize("features", [(), ("char",), ("char", "pattern")])
+def test_shapes_hold_the_batches_of_a_plan(features: tuple[str, ...]) -> None:
+  examples = _random_examples(100)
+  lengths = np.array([len(e) for e in examples])
+  plan = BatchPlan(lengths, 4, 0, tuple(fit_buckets(lengths, 4)))
+  batcher = Batcher(examples, features, 0, 2)
+  shapes = batcher.fit_shapes(plan)
+  own = len(plan.buckets)
+  assert tuple(s.length for s in shapes[:own]) == plan.buckets
+  # One more for any batch, where texts could be too many.
+  assert [s.length for s in shapes[own:]] == [plan.buckets[-1]] * bool(features)
+  for step in range(3 * plan.steps_per_epoch):
+    length, rows = plan.batch(step)
+    shape, arrays = batcher.assemble(rows, length, shapes)
+    assert shape in shapes[:own]
+    assert shape.length == length == arrays["mask"].shape[-1]
+    _check_features(batcher, rows, arrays)
+
+
+def test_the_shape_for_any_batch_holds_any_batch() -> None:
+  examples = _random_examples(30)
+  lengths = np.array([len(e) for e in examples])
+  plan = BatchPlan(lengths, 4, 0, tuple(fit_buckets(lengths, 4)))
+  last = Batcher(examples, ("char", "pattern"), 0, 2).fit_shapes(plan)[-1]
+  rng = np.random.default_rng(0)
+  # As bad as it can get: every token another long text.
+  worst = [
+    _example(rng, [f"{i:02}{j:02}-abcdefgh" for j in range(last.length)])
+    for i in range(4)
+  ]
+  batcher = Batcher(worst, ("char", "pattern"), 0, 2)
+  shape, arrays = batcher.assemble(np.arange(4), last.length, [last])
+  assert shape == last
+  _check_features(batcher, np.arange(4), arrays)
+
+
+def test_inference_batches_cover_each_example_once() -> None:
+  rng = np.random.default_rng(0)
+  for _ in range(50):
+    lengths = rng.integers(1, 513, rng.integers(1, 200))
+    batch_size = int(rng.integers(1, 33))
+    batches = list(inference_batches(lengths.tolist(), batch_size))
+    rows = np.concatenate([rows for _, rows in batches])
+    assert sorted(rows[rows >= 0]) == list(range(len(lengths)))
+    assert len(batches) == -(-len(lengths) // batch_size)
+    for length, rows in batches:
+      assert len(rows) == batch_size
+      longest = lengths[rows[rows >= 0]].max()
+      # Little padding on top of the longest row.
+      assert longest <= length < max(longest, 16) + max(longest / 4, 8)
+    # Like lengths are together.
+    assert [n for n, _ in batches] == sorted(n for n, _ in batches)
+
+
+def test_inference_batches_have_few_lengths() -> None:
+  lengths = {length for length, _ in inference_batches(range(1, 513), 1)}
+  assert len(lengths) <= 20
+  assert max(lengths) == 512
+
+
+def test_inference_batches_of_nothing() -> None:
+  assert list(inference_batches([], 4)) == []

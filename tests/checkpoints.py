@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -25,32 +26,37 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def random_array(*shape: int) -> np.ndarray:
-  return np.random.default_rng(shape).standard_normal(shape, np.float32)
+def random_array(*shape: int, name: str = "") -> np.ndarray:
+  random = np.random.default_rng((zlib.crc32(name.encode()), *shape))
+  return random.standard_normal(shape, np.float32)
+
+
+def _named(shapes: dict[str, tuple[int, ...]]) -> Arrays:
+  """Random tensors; the same name has the same numbers."""
+  return {
+    name: random_array(*shape, name=name) for name, shape in shapes.items()
+  }
 
 
 def linear_tensors(name: str, inputs: int, outputs: int) -> Arrays:
-  return {
-    f"{name}.weight": random_array(outputs, inputs),
-    f"{name}.bias": random_array(outputs),
-  }
+  return _named(
+    {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+  )
 
 
 def _norm(name: str) -> Arrays:
-  return {
-    f"{name}.weight": 1.0 + random_array(6),
-    f"{name}.bias": random_array(6),
-  }
+  return _named({f"{name}.weight": (6,), f"{name}.bias": (6,)})
 
 
 def encoder_tensors() -> Arrays:
   """The tensors of transformers' BertModel for `CONFIG`."""
-  tensors = {
-    "embeddings.word_embeddings.weight": random_array(11, 6),
-    "embeddings.position_embeddings.weight": random_array(9, 6),
-    "embeddings.token_type_embeddings.weight": random_array(2, 6),
-    **_norm("embeddings.LayerNorm"),
-  }
+  tensors = _norm("embeddings.LayerNorm") | _named(
+    {
+      "embeddings.word_embeddings.weight": (11, 6),
+      "embeddings.position_embeddings.weight": (9, 6),
+      "embeddings.token_type_embeddings.weight": (2, 6),
+    }
+  )
   for i in range(2):
     layer = f"encoder.layer.{i}"
     for part in ("self.query", "self.key", "self.value", "output.dense"):
@@ -63,26 +69,25 @@ def encoder_tensors() -> Arrays:
 
 
 def cnn_tensors(name: str, rows: int, widths: int) -> Arrays:
-  tensors = {f"{name}.emb.weight": random_array(rows, 50)}
+  shapes: dict[str, tuple[int, ...]] = {f"{name}.emb.weight": (rows, 50)}
   for i in range(widths):
-    tensors[f"{name}.char_conv_{i}.weight"] = random_array(800, 1, i + 1)
-    tensors[f"{name}.char_conv_{i}.bias"] = random_array(800)
-  return tensors | linear_tensors(f"{name}.lin", 800 * widths, 768)
+    shapes[f"{name}.char_conv_{i}.weight"] = (800, 1, i + 1)
+    shapes[f"{name}.char_conv_{i}.bias"] = (800,)
+  return _named(shapes) | linear_tensors(f"{name}.lin", 800 * widths, 768)
 
 
 def detector_tensors(is_roberta: bool = False) -> Arrays:
   """A detector of the reference with the pattern feature."""
   prefix = "roberta." if is_roberta else "bert."
-  tensors = {
-    prefix + name: tensor for name, tensor in encoder_tensors().items()
-  }
+  tensors = {prefix + name: t for name, t in encoder_tensors().items()}
   tensors |= cnn_tensors("pattern_cnn" if is_roberta else "pattern_emb", 42, 3)
+  shapes: dict[str, tuple[int, ...]] = {}
   for direction in ("", "_reverse"):
     for kind, inputs in (("ih", 768), ("hh", 256)):
       end = f"{kind}_l0{direction}"
-      tensors[f"pattern_lstm.weight_{end}"] = random_array(1024, inputs)
-      tensors[f"pattern_lstm.bias_{end}"] = random_array(1024)
-  return tensors | linear_tensors("classifier", 6 + 512, 4)
+      shapes[f"pattern_lstm.weight_{end}"] = (1024, inputs)
+      shapes[f"pattern_lstm.bias_{end}"] = (1024,)
+  return tensors | _named(shapes) | linear_tensors("classifier", 518, 4)
 
 
 def write(

@@ -185,19 +185,39 @@ def test_views_outside_of_storage(
     _storage(numel=6.0),
     _storage(numel=1 << 60),
     _storage(kind="DoubleStorage"),
-    _storage(kind="IntStorage"),
     _storage(key="1"),
     _storage(key="../data.pkl"),
     _storage(key=0),
     _value("not a storage"),
+  ],
+  ids=[
+    "long",
+    "short",
+    "negative",
+    "float",
+    "huge",
+    "double",
+    "absent",
+    "elsewhere",
+    "number",
+    "other",
   ],
 )
 @both_formats
 def test_malformed_storages(
   tmp_path: pathlib.Path, pack: Any, storage: bytes
 ) -> None:
-  pickled = _table(good=_tensor(_storage()), bad=_tensor(storage))
-  fails(r"pytorch_model\.bin: ", _read, tmp_path, pack(pickled, _DATA))
+  good, bad = _tensor(_storage()), _tensor(storage, 0, (), ())
+  for pickled in (_table(bad=bad), _table(good=good, bad=bad)):
+    fails(r"pytorch_model\.bin: ", _read, tmp_path, pack(pickled, _DATA))
+
+
+@both_formats
+def test_storage_of_two_kinds(tmp_path: pathlib.Path, pack: Any) -> None:
+  pickled = _table(
+    good=_tensor(_storage()), bad=_tensor(_storage(kind="IntStorage"))
+  )
+  fails("in two ways", _read, tmp_path, pack(pickled, _DATA))
 
 
 @both_formats

@@ -191,6 +191,8 @@ class Batcher:
     features: any of "char", "pattern".
     pad_id: vocabulary id of padding.
     devices: into how many equal parts the rows are split.
+    reference_text: whether the features read texts by the reference's rules;
+      see `patterns`.
   """
 
   def __init__(
@@ -199,11 +201,16 @@ class Batcher:
     features: Sequence[str],
     pad_id: int,
     devices: int,
+    reference_text: bool = False,
   ):
     self.examples = examples
     self.features = tuple(features)
     self.pad_id = pad_id
     self.devices = devices
+    self.reference_text = reference_text
+
+  def _pattern(self, text: str) -> str:
+    return patterns.pattern(text, self.reference_text)
 
   def _tables(self, rows: np.ndarray) -> dict[str, list[_Table]]:
     """Distinct texts of each device's rows, for each feature."""
@@ -215,10 +222,14 @@ class Batcher:
       # Sorted, since the order of a set of strings differs between runs.
       if "char" in tables:
         for text in sorted(texts):
-          tables["char"][device].add(text, patterns.character_ids(text))
+          tables["char"][device].add(
+            text, patterns.character_ids(text, self.reference_text)
+          )
       if "pattern" in tables:
-        for text in sorted({patterns.pattern(t) for t in texts}):
-          tables["pattern"][device].add(text, patterns.pattern_ids(text))
+        for text in sorted({self._pattern(t) for t in texts}):
+          tables["pattern"][device].add(
+            text, patterns.pattern_ids(text, self.reference_text)
+          )
     return tables
 
   def fit_shapes(self, plan: BatchPlan, sample: int = 300) -> list[Shape]:
@@ -354,7 +365,7 @@ class Batcher:
           continue
         texts: Sequence[str] = self.examples[rows[i]].texts
         if name == "pattern":
-          texts = [patterns.pattern(t) for t in texts]
+          texts = [self._pattern(t) for t in texts]
         index[i, : len(texts)] = [row_of[t] for t in texts]
     return index, short, long
 

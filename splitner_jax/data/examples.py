@@ -70,22 +70,32 @@ class Tokenizer:
     fast: the underlying `transformers` tokenizer, for saving it.
     is_roberta: whether pairs are joined as `<s> a </s></s> b </s>`, all of
       token type 0.
+    reference: whether texts are read by the rules of the paper's code.
     pad_id: vocabulary id of padding.
   """
 
-  def __init__(self, folder: str, is_roberta: bool, max_length: int):
+  def __init__(
+    self,
+    folder: str,
+    is_roberta: bool,
+    max_length: int,
+    reference: bool = False,
+  ):
     """Loads the tokenizer of a backbone folder, without any network.
 
     Args:
       folder: a Hugging Face model folder.
       is_roberta: the family of the model.
       max_length: the longest input, special tokens included.
+      reference: whether to tokenise as the paper's authors did, for their
+        checkpoints.
 
     Raises:
       UserError: if the folder holds no fast tokenizer.
     """
-    # Sentences are cut by us, at words; RoBERTa's words need their space.
-    options = {"add_prefix_space": True} if is_roberta else {}
+    # RoBERTa's words need their space, as in its pretraining; the reference
+    # leaves it out.
+    options = {"add_prefix_space": not reference} if is_roberta else {}
     try:
       self.fast = transformers.AutoTokenizer.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False, **options
@@ -97,10 +107,12 @@ class Tokenizer:
         f"{folder}: no tokenizer could be read ({reason}); the folder needs "
         "tokenizer.json, or vocab.txt and tokenizer_config.json"
       ) from e
-    # A tokenizer.json may carry a truncation of its own.
+    # A tokenizer.json may carry a truncation of its own; here sentences are
+    # cut at words.
     self._backend.no_truncation()
     self._backend.no_padding()
     self.is_roberta = is_roberta
+    self.reference = reference
     self.max_length = max_length
     self.pad_id = int(self.fast.pad_token_id)
     self._cls, self._sep = self.fast.cls_token, self.fast.sep_token

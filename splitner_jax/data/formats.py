@@ -19,7 +19,7 @@ from splitner_jax.data import conll2012
 from splitner_jax.data import tags as tags_lib
 from splitner_jax.data.lines import read_lines, write_whole
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
-from splitner_jax.data.text import words_with_offsets
+from splitner_jax.data.text import Word, words_with_offsets
 from splitner_jax.errors import UserError
 
 _Path = str | os.PathLike[str]
@@ -245,7 +245,7 @@ def _from_json(line: str, where: str) -> Sentence:
     length = len(text)
   else:
     tokens = _field(record, "tokens", list, where)
-    words = [(token, i, i + 1) for i, token in enumerate(tokens)]
+    words = [Word(token, i, i + 1) for i, token in enumerate(tokens)]
     length = len(tokens)
   if not words:
     raise UserError(f"{where}: no word in it; remove the line or add words")

@@ -34,8 +34,11 @@ def _class(text: str, letters: str) -> bool:
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def pattern(text: str) -> str:
+def pattern(text: str, reference: bool = False) -> str:
   """Orthographic pattern of a token text.
+
+  With `reference`, RoBERTa's special tokens are ordinary text, as they are
+  for the reference (dataset.py).
 
   Whole words of ASCII letters become one letter, all else one letter (or the
   character itself) per character.
@@ -44,9 +47,9 @@ def pattern(text: str) -> str:
   ['L', 'U', 'F', 'M', 'uu-d', 'C']
   """
   # BERT's special tokens, and RoBERTa's that stand in the same places.
-  if text in ("[CLS]", "<s>"):
+  if text == "[CLS]" or (text == "<s>" and not reference):
     return "C"
-  if text in ("[SEP]", "</s>"):
+  if text == "[SEP]" or (text == "</s>" and not reference):
     return "S"
   if text and _class(text, _LOWER):
     return "L"
@@ -63,18 +66,24 @@ def pattern(text: str) -> str:
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def character_ids(text: str) -> tuple[int, ...]:
+def character_ids(text: str, reference: bool = False) -> tuple[int, ...]:
   """Ids in 1..CHARACTER_VOCAB-1 of the first MAX_CHARACTERS characters.
+
+  With `reference`, characters outside its alphabet are left out.
 
   >>> character_ids("a,Z")
   (33, 1, 84)
   """
-  other = CHARACTER_VOCAB - 1
-  return tuple(_CHARACTER_IDS.get(c, other) for c in text[:MAX_CHARACTERS])
+  return _ids(text, _CHARACTER_IDS, reference)
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def pattern_ids(pattern_text: str) -> tuple[int, ...]:
+def pattern_ids(pattern_text: str, reference: bool = False) -> tuple[int, ...]:
   """Ids in 1..PATTERN_VOCAB-1 of a text that `pattern` returned."""
-  other = PATTERN_VOCAB - 1
-  return tuple(_PATTERN_IDS.get(c, other) for c in pattern_text)
+  return _ids(pattern_text, _PATTERN_IDS, reference)
+
+
+def _ids(text: str, ids: dict[str, int], reference: bool) -> tuple[int, ...]:
+  if reference:
+    return tuple(ids[c] for c in text if c in ids)[:MAX_CHARACTERS]
+  return tuple(ids.get(c, len(ids) + 1) for c in text[:MAX_CHARACTERS])

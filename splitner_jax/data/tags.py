@@ -28,6 +28,8 @@ _MODEL_PREFIXES = {
   "BIOE": "BIE",
   "BIOES": "BIES",
 }
+MODEL_SCHEMES = tuple(_MODEL_PREFIXES)
+"""The values of `config.detector.scheme`."""
 
 
 class TagError(ValueError):

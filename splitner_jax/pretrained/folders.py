@@ -21,6 +21,12 @@ TOKENIZER_FILES = (
   "merges.txt",
 )
 
+_SAFETENSORS = (
+  "model.safetensors",
+  "model.safetensors.index.json",
+  "model-*-of-*.safetensors",
+)
+
 _MINILM = "all-MiniLM-L6-v2"
 
 # Fields of `EncoderConfig` and of config.json; the second table has what old
@@ -70,38 +76,39 @@ def resolve(name: str) -> str:
         f"the default backbone is not in {folder}: run launch/setup.sh"
       )
     return str(folder)
-  folder_name = os.path.expanduser(name)
-  if os.path.isdir(folder_name):
-    return folder_name
+  files = ("config.json", *TOKENIZER_FILES)
+  found = folder_or_download(name, [*files, *_SAFETENSORS])
+  if os.path.isdir(os.path.expanduser(name)):
+    return found
+  if not any(f.endswith(".safetensors") for f in os.listdir(found)):
+    found = folder_or_download(name, [*files, "pytorch_model.bin"])
+  return found
+
+
+def folder_or_download(name: str, files: Sequence[str]) -> str:
+  """A folder, or where a model of the Hugging Face hub has been put.
+
+  Args:
+    name: a folder, or a model's id.
+    files: which files of the model to download, as patterns.
+
+  Raises:
+    UserError: see `resolve`.
+  """
+  folder = os.path.expanduser(name)
+  if os.path.isdir(folder):
+    return folder
   if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
     raise UserError(
       f"{name!r} is no folder, and no model of the Hugging Face hub has such "
-      "a name; give an existing folder, owner/name, or minilm"
+      "a name; give an existing folder, or owner/name"
     )
-  return _download(name)
-
-
-def _download(name: str) -> str:
   # Here, since a start with a local folder should not wait for it.
   import huggingface_hub
   from huggingface_hub import errors
 
-  safetensors = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "model-*-of-*.safetensors",
-  )
-
-  def snapshot(*weights: str) -> str:
-    return huggingface_hub.snapshot_download(
-      name, allow_patterns=["config.json", *TOKENIZER_FILES, *weights]
-    )
-
   try:
-    folder = snapshot(*safetensors)
-    if not any(f.endswith(".safetensors") for f in os.listdir(folder)):
-      folder = snapshot("pytorch_model.bin")
-    return folder
+    return huggingface_hub.snapshot_download(name, allow_patterns=[*files])
   except errors.GatedRepoError as e:
     raise UserError(
       f"{name}: the hub asks for permission; ask for it on the model's page, "

@@ -6,6 +6,7 @@ without a partner is an error, unless a list below names it.
 
 import dataclasses
 import json
+import logging
 import os
 import re
 import shutil
@@ -13,7 +14,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from absl import logging
 from flax import traverse_util
 from safetensors import numpy as safetensors_numpy
 
@@ -27,6 +27,8 @@ from splitner_jax.pretrained.table import Entry, canonical, published, table
 from splitner_jax.pretrained.tensors import Tensors, read_tensors
 
 Params = Mapping[str, Any]
+
+log = logging.getLogger(__name__)
 
 # Tensors that nobody needs: buffers, the heads of the pretraining, a pooler
 # that the model has no use for.
@@ -116,7 +118,7 @@ def fill(
     where = {name: f"{folder}: {originals[name]}" for name in entry.foreign}
     flat[entry.ours] = _take(entry, flat[entry.ours], tensors, where)
   if new:
-    logging.info("new, not in %s: %s", folder, ", ".join(sorted(new)))
+    log.info("new, not in %s: %s", folder, ", ".join(sorted(new)))
   return traverse_util.unflatten_dict(flat, sep="/")
 
 

@@ -1,0 +1,250 @@
+"""Tags text: `SplitNER`, and on the command line
+
+python -m splitner_jax.predict --model=FOLDER --input=FILE --output=FILE
+
+reads plain text (one row of output for each line), JSON Lines with "text" or
+"tokens", or columns, and writes --format=jsonl, conll, text, html or brat.
+"""
+
+import collections
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from splitner_jax.data import text as text_lib
+from splitner_jax.data.sentences import Sentence
+from splitner_jax.data.text import Word
+from splitner_jax.errors import UserError
+
+# JAX is imported with the first model: whoever imports this module, or asks
+# the command line for help, need not wait for it.
+if TYPE_CHECKING:
+  from splitner_jax.systems import SplitNER as System
+  from splitner_jax.trained import TrainedSystem
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+# Words that are tagged at a time: few at first, so that a short text and the
+# start of a stream need not wait, then as many as fill the batches well.
+_FIRST_CHUNK, _LARGEST_CHUNK = 1_000, 32_000
+
+
+class Entity(NamedTuple):
+  """A mention that was found.
+
+  Attributes:
+    text: as written: `source[start:end]`.
+    label: the entity type.
+    start, end: characters of the source; `end` is exclusive. The source of a
+      list of words is `" ".join(words)`.
+    score: probability of the span times that of the type.
+    first_word, end_word: the same in words, for a list of words.
+  """
+
+  text: str
+  label: str
+  start: int
+  end: int
+  score: float
+  first_word: int | None = None
+  end_word: int | None = None
+
+
+class _Tagged:
+  """A text on its way: its sentences, and what was found in them so far."""
+
+  def __init__(self, source: str, sentences: Iterable[list[Word]], words: bool):
+    self.source = source
+    self.sentences = sentences
+    self.of_words = words
+    self.to_come = 0
+    self.entities: list[Entity] = []
+
+  def add(self, words: Sequence[Word], found: Iterable, least) -> None:
+    """Takes what was found in one sentence, if the score is high enough."""
+    for first, end, label, score in found:
+      if score >= least(label):
+        a, b = words[first].start, words[end - 1].end
+        place = (first, end) if self.of_words else ()
+        self.entities.append(
+          Entity(self.source[a:b], label, a, b, score, *place)
+        )
+
+
+class SplitNER:
+  """A trained system, for tagging text.
+
+  >>> ner = SplitNER.from_pretrained("runs/demo/model")
+  >>> ner.predict("Ana moved to Rome.")
+  [[Entity(text='Ana', label='person', start=0, end=3, ...), ...]]
+  """
+
+  def __init__(self, trained: "TrainedSystem"):
+    self._trained = trained
+    self._systems: dict[int, System] = {}
+
+  @classmethod
+  def from_pretrained(
+    cls, name: str, *, compute_dtype: str = "auto"
+  ) -> "SplitNER":
+    """Loads a model.
+
+    Args:
+      name: a folder that training or `save_pretrained` made, or the id of such
+        a model on the Hugging Face hub.
+      compute_dtype: float32, bfloat16, or auto: bfloat16 on TPU and GPU.
+
+    Raises:
+      UserError: see `model_folder.load`.
+    """
+    import jax
+
+    from splitner_jax import model_folder, runtime
+
+    if not jax.config.values["jax_compilation_cache_dir"]:
+      runtime.use_compilation_cache()
+    return cls(model_folder.load(name, compute_dtype=compute_dtype))
+
+  def save_pretrained(self, folder: str) -> None:
+    """Writes the model's folder; see `model_folder.save`."""
+    from splitner_jax import model_folder
+
+    model_folder.save(folder, self._trained)
+
+  def push_to_hub(self, repo_id: str, *, private: bool | None = None) -> None:
+    """Puts the model on the Hugging Face hub.
+
+    Args:
+      repo_id: owner/name; made if it is not there.
+      private: whether a new repository is private; None: as the owner's
+        settings say.
+
+    Raises:
+      UserError: the hub refuses, or cannot be reached.
+    """
+    import huggingface_hub
+
+    with tempfile.TemporaryDirectory() as parent:
+      folder = f"{parent}/model"
+      self.save_pretrained(folder)
+      try:
+        huggingface_hub.create_repo(repo_id, private=private, exist_ok=True)
+        huggingface_hub.upload_folder(repo_id=repo_id, folder_path=folder)
+      except Exception as e:  # The HTTP library's errors are not the hub's.
+        reason = " ".join(f"{type(e).__name__}: {e}".split())
+        raise UserError(
+          f"{repo_id}: cannot be uploaded ({reason[:160]}); check the name, "
+          "and log in with `hf auth login`"
+        ) from e
+
+  @property
+  def labels(self) -> tuple[str, ...]:
+    """The entity types."""
+    return self._trained.labels
+
+  def predict(
+    self,
+    texts: str | Iterable[str | Sequence[str]],
+    *,
+    batch_size: int = 32,
+    threshold: float | None = None,
+  ) -> list[list[Entity]]:
+    """The entities of each text, in order.
+
+    Args:
+      texts: texts of any length, or lists of words, each one sentence. A
+        single string is one text.
+      batch_size: sentences that are computed at a time.
+      threshold: the least score of an entity; None: the model's thresholds.
+
+    Raises:
+      UserError: a text is no string and no list of words.
+    """
+    if isinstance(texts, str):
+      texts = [texts]
+    return list(self.stream(texts, batch_size=batch_size, threshold=threshold))
+
+  def stream(
+    self,
+    texts: Iterable[str | Sequence[str]],
+    *,
+    batch_size: int = 32,
+    threshold: float | None = None,
+  ) -> Iterator[list[Entity]]:
+    """Like `predict`, for any number of texts in constant memory."""
+    system = self._system(batch_size)
+    if threshold is None:
+      least = self._trained.thresholds.of
+    else:
+
+      def least(label: str, value: float = threshold) -> float:
+        return value
+
+    waiting: collections.deque[_Tagged] = collections.deque()
+    chunk: list[tuple[_Tagged, list[Word]]] = []
+    size, limit = 0, _FIRST_CHUNK
+
+    def tag() -> None:
+      sentences = [Sentence(tuple(w.text for w in words)) for _, words in chunk]
+      found = system.predict(sentences)
+      for (tagged, words), spans in zip(chunk, found, strict=True):
+        tagged.to_come -= 1
+        tagged.add(words, spans, least)
+      chunk.clear()
+
+    for index, given in enumerate(texts):
+      tagged = self._start(given, index)
+      for words in tagged.sentences:
+        tagged.to_come += 1
+        chunk.append((tagged, words))
+        size += len(words)
+        if size >= limit:
+          tag()
+          size, limit = 0, min(2 * limit, _LARGEST_CHUNK)
+      waiting.append(tagged)
+      size += 1
+      if size >= limit:  # Texts without words must not pile up either.
+        tag()
+        size = 0
+      while waiting and not waiting[0].to_come:
+        yield waiting.popleft().entities
+    tag()
+    for tagged in waiting:
+      yield tagged.entities
+
+  def sentences(self, text: str) -> Iterator[list[Word]]:
+    """The words of each sentence of a text, as the model reads them."""
+    return text_lib.sentences(text, self._trained.text_style)
+
+  def _start(self, given: str | Sequence[str], index: int) -> _Tagged:
+    if isinstance(given, str):
+      # Half a character is nothing that a tokenizer takes.
+      return _Tagged(
+        given, self.sentences(_SURROGATE.sub("\ufffd", given)), words=False
+      )
+    if not isinstance(given, Iterable):
+      raise UserError(
+        f"text {index}: is {given!r}, neither a string nor a list of words"
+      )
+    given = list(given)
+    for i, word in enumerate(given):
+      if not isinstance(word, str) or not word:
+        raise UserError(
+          f"text {index}: word {i} is {word!r}; give strings, none empty"
+        )
+    words = text_lib.words_in_line(_SURROGATE.sub("\ufffd", w) for w in given)
+    return _Tagged(" ".join(given), [words] if words else [], words=True)
+
+  def _system(self, batch_size: int) -> "System":
+    if batch_size < 1:
+      raise UserError(f"batch_size: {batch_size} is below the least, 1")
+    if batch_size not in self._systems:
+      self._systems[batch_size] = self._trained.system(batch_size)
+    return self._systems[batch_size]
+
+
+if __name__ == "__main__":
+  from splitner_jax import tag_files
+
+  tag_files.run()

@@ -1,0 +1,154 @@
+"""The command line of `predict`; see there."""
+
+import itertools
+import os
+import pathlib
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import tqdm
+from absl import app, flags
+
+from splitner_jax import cli, predict, render
+from splitner_jax.data.lines import write_whole
+from splitner_jax.data.rows import Row, read_rows
+from splitner_jax.errors import UserError
+
+_MODEL = flags.DEFINE_string("model", None, "folder of a model, or its hub id")
+_INPUT = flags.DEFINE_string("input", "-", "a file, or - for standard input")
+_OUTPUT = flags.DEFINE_string("output", "-", "a file, or - for standard output")
+_FORMAT = flags.DEFINE_enum(
+  "format", "jsonl", [*render.FORMATS], "of the output"
+)
+_ON_ERROR = flags.DEFINE_enum(
+  "on-error", "fail", ["skip", "fail"], "what to do about a line that is broken"
+)
+_THRESHOLD = flags.DEFINE_float(
+  "threshold", None, "the least score; if not given, the model's thresholds"
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+  "batch_size", 32, "sentences that are computed at a time"
+)
+
+
+def tag(
+  model: str,
+  source: BinaryIO,
+  name: str,
+  *,
+  output_format: str = "jsonl",
+  skip_errors: bool = False,
+  colour: bool = False,
+  **options: Any,
+) -> Iterator[str]:
+  """Tags a file, part by part of the output.
+
+  Args:
+    model: folder or hub id; loaded when the first part is asked for.
+    source: the file.
+    name: of the file, for its extension and for messages.
+    output_format: a key of `render.FORMATS`.
+    skip_errors: whether to leave out lines that cannot be read.
+    colour: whether the output goes to a terminal.
+    **options: of `SplitNER.stream`.
+
+  Raises:
+    UserError: the model cannot be loaded, or a line not be read.
+  """
+  ner = predict.SplitNER.from_pretrained(model)
+  is_terminal = sys.stderr.isatty()
+  bar = tqdm.tqdm(
+    total=_size(source),
+    unit="B",
+    unit_scale=True,
+    delay=1 if is_terminal else 30,
+    mininterval=0.5 if is_terminal else 30,
+    file=sys.stderr,
+  )
+  skipped = 0
+
+  def on_error(error: UserError) -> None:
+    nonlocal skipped
+    if not skip_errors:
+      raise error
+    skipped += 1
+    tqdm.tqdm.write(f"skipped: {error}", file=sys.stderr)
+
+  def lines() -> Iterator[bytes]:
+    for line in source:
+      bar.update(len(line))
+      yield line
+
+  with bar:
+    # One copy of the rows is read ahead by as much as is tagged at a time.
+    ahead, rows = itertools.tee(read_rows(lines(), name, on_error))
+    found = ner.stream((row.content for row in ahead), **options)
+    style = render.Style(ner.labels, ner.sentences, colour)
+    tagged: Iterator[tuple[Row, list[predict.Entity]]] = zip(
+      rows, found, strict=True
+    )
+    yield from render.FORMATS[output_format](tagged, style)
+  if skipped:
+    print(f"skipped {skipped} lines of {name}", file=sys.stderr)
+
+
+def _size(source: BinaryIO) -> int | None:
+  try:
+    return os.fstat(source.fileno()).st_size or None
+  except OSError:
+    return None
+
+
+def _open(path: str) -> BinaryIO:
+  try:
+    return open(path, "rb")
+  except OSError as e:
+    raise UserError(f"--input: {path}: {e.strerror}; check the path") from e
+
+
+def _check_flags() -> None:
+  if not _MODEL.value:
+    raise UserError("--model is missing; give the folder `model` of a run")
+  if pathlib.Path(_OUTPUT.value).is_dir():
+    raise UserError(f"--output: {_OUTPUT.value} is a folder; give a file")
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  # Ends like ctrl-C: what is written so far is taken away.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+  to_terminal = _OUTPUT.value == "-"
+  try:
+    from_pipe = _INPUT.value == "-"
+    source = sys.stdin.buffer if from_pipe else _open(_INPUT.value)
+    parts = tag(
+      str(_MODEL.value),
+      source,
+      "standard input" if from_pipe else _INPUT.value,
+      output_format=_FORMAT.value,
+      skip_errors=_ON_ERROR.value == "skip",
+      colour=to_terminal and sys.stdout.isatty(),
+      threshold=_THRESHOLD.value,
+      batch_size=_BATCH_SIZE.value,
+    )
+    if to_terminal:
+      for part in parts:
+        sys.stdout.buffer.write(part.encode())
+      sys.stdout.buffer.flush()
+    else:
+      write_whole(_OUTPUT.value, parts)
+  except UserError as e:
+    cli.fail(str(e))
+  except KeyboardInterrupt:
+    sys.exit(128 + signal.SIGINT)
+  except BrokenPipeError:
+    # Whoever read our output has enough; Python's own flush must not fail.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def run() -> None:
+  """For `python -m splitner_jax.predict`."""
+  flags.adopt_module_key_flags(sys.modules[__name__])
+  app.run(main, flags_parser=lambda argv: cli.parse_flags(argv, _check_flags))

@@ -1,0 +1,107 @@
+"""A trained system: what training hands to prediction."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from splitner_jax.data.text import TextStyle
+from splitner_jax.forward import Forward
+from splitner_jax.systems import SplitNER
+from splitner_jax.tasks import MentionTask, Run, TokenTask
+
+SYSTEMS = {"splitner": SplitNER}
+"""Systems by the name that config.json has for them.
+
+A system is a dataclass that has, for each task NAME, the fields `NAME` and
+`run_NAME`.
+"""
+
+AnyTask = TokenTask | MentionTask
+
+
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+  """The least score of a mention: of any type, and of some types."""
+
+  default: float = 0.0
+  per_type: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+  def of(self, label: str) -> float:
+    return self.per_type.get(label, self.default)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedSystem:
+  """A system with its parameters and all else that tagging needs.
+
+  Attributes:
+    kind: a key of SYSTEMS.
+    tasks: by name.
+    params: of each task, replicated.
+    thresholds: of the published scores.
+    text_style: how text is to be split for it.
+    card: the model card, Markdown.
+  """
+
+  kind: str
+  tasks: Mapping[str, AnyTask]
+  params: Mapping[str, Any]
+  thresholds: Thresholds = Thresholds()
+  text_style: TextStyle = TextStyle()
+  card: str = ""
+
+  @classmethod
+  def of(cls, system: SplitNER, **more: Any) -> "TrainedSystem":
+    """The model of a system whose passes are `partial(forward, params)`."""
+    kind = next(name for name, c in SYSTEMS.items() if type(system) is c)
+    names = task_names(kind)
+    return cls(
+      kind,
+      {name: getattr(system, name) for name in names},
+      {name: getattr(system, f"run_{name}").args[0] for name in names},
+      **more,
+    )
+
+  def system(self, batch_size: int) -> SplitNER:
+    """The system, with forward passes of so many rows."""
+    fields: dict[str, Any] = dict(self.tasks)
+    for name, task in self.tasks.items():
+      fields[f"run_{name}"] = _run(task, self.params[name], batch_size)
+    return SYSTEMS[self.kind](**fields)
+
+  @property
+  def labels(self) -> tuple[str, ...]:
+    """The entity types."""
+    for task in self.tasks.values():
+      found = (
+        task.labels if isinstance(task, MentionTask) else task.scheme.types
+      )
+      if found:
+        return found
+    return ()
+
+
+def task_names(kind: str) -> list[str]:
+  """The names of a system's tasks."""
+  fields = [field.name for field in dataclasses.fields(SYSTEMS[kind])]
+  return [name for name in fields if f"run_{name}" in fields]
+
+
+def _run(task: AnyTask, params: Any, batch_size: int) -> Run:
+  """The forward pass; a few examples do not pay for a whole batch's rows."""
+  make = functools.partial(
+    Forward,
+    task.model,
+    task.features,
+    task.tokenizer.pad_id,
+    reference_text=task.tokenizer.reference,
+  )
+  large = make(batch_size=batch_size)
+  small = make(batch_size=max(1, batch_size // 8))
+
+  def run(examples):
+    few = len(examples) <= small.batch_size
+    return (small if few else large)(params, examples)
+
+  return run

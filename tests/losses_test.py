@@ -1,0 +1,163 @@
+"""Losses: values, ignored items, gradients."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+import pytest
+from jax import numpy as jnp
+from jax.test_util import check_grads
+
+from splitner_jax import losses
+
+
+def _naive_cross_entropy(
+  logits: np.ndarray, labels: np.ndarray, weights: np.ndarray
+) -> float:
+  total = 0.0
+  for row, label, weight in zip(logits, labels, weights, strict=True):
+    total -= weight * np.log(np.exp(row[label]) / np.exp(row).sum())
+  return total / weights.sum()
+
+
+def _naive_dice(
+  logits: np.ndarray, labels: np.ndarray, weights: np.ndarray
+) -> float:
+  ratios = []
+  for c in range(logits.shape[1]):
+    overlap = gold = predicted = 0.0
+    for row, label, weight in zip(logits, labels, weights, strict=True):
+      p = 1.0 / (1.0 + np.exp(-row[c]))
+      overlap += weight * p * (label == c)
+      gold += weight * (label == c)
+      predicted += weight * p
+    ratios.append((2 * overlap + 1e-8) / (gold + predicted + 1e-8))
+  return 1.0 - float(np.mean(ratios))
+
+
+_NAIVE: dict[str, Callable[..., float]] = {
+  "cross_entropy": _naive_cross_entropy,
+  "dice": _naive_dice,
+}
+
+
+def _batch(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Logits of 12 items and 5 classes, the last nobody's; labels; weights."""
+  rng = np.random.default_rng(seed)
+  logits = rng.normal(0, 2, (12, 5)).astype(np.float32)
+  labels = rng.integers(0, 4, 12).astype(np.int32)
+  weights = rng.choice([0.0, 0.5, 1.0], 12).astype(np.float32)
+  return logits, labels, weights
+
+
+_LOSSES = {name: jax.jit(loss) for name, loss in losses.LOSSES.items()}
+_GRADIENTS = {
+  name: jax.jit(jax.value_and_grad(loss))
+  for name, loss in losses.LOSSES.items()
+}
+
+
+def test_there_are_these() -> None:
+  assert losses.LOSSES.keys() == _NAIVE.keys()
+
+
+def test_cross_entropy_by_hand() -> None:
+  logits = jnp.log(jnp.array([[1.0, 3.0], [4.0, 1.0], [1.0, 1.0]]))
+  labels = jnp.array([1, 1, 0])
+  # Probabilities of the labels: 3/4, 1/5, 1/2.
+  loss = _LOSSES["cross_entropy"](logits, labels, jnp.array([1.0, 1.0, 0.0]))
+  assert loss == pytest.approx(-(np.log(0.75) + np.log(0.2)) / 2)
+  loss = _LOSSES["cross_entropy"](logits, labels, jnp.array([1.0, 0.0, 3.0]))
+  assert loss == pytest.approx(-(np.log(0.75) + 3 * np.log(0.5)) / 4)
+
+
+def test_dice_by_hand() -> None:
+  # Sigmoids: item 0: 3/4, 1/2, 1/4; item 1: 1/2, 1/4, 1/2.
+  logits = jnp.log(jnp.array([[3.0, 1.0, 1 / 3], [1.0, 1 / 3, 1.0]]))
+  labels, ones = jnp.array([0, 1]), jnp.ones(2)
+  # Class 0: 2 * 3/4 / (1 + 5/4); 1: 2 * 1/4 / (1 + 3/4); 2: nothing.
+  expected = 1 - (1.5 / 2.25 + 0.5 / 1.75) / 3
+  assert _LOSSES["dice"](logits, labels, ones) == pytest.approx(expected)
+  # Item 1 ignored, class 0: 2 * 3/4 / (1 + 3/4).
+  loss = _LOSSES["dice"](logits, labels, jnp.array([1.0, 0.0]))
+  assert loss == pytest.approx(1 - 1.5 / 1.75 / 3)
+
+
+def test_dice_of_a_perfect_answer() -> None:
+  logits = jnp.where(jnp.eye(3) > 0, 40.0, -40.0)
+  loss = _LOSSES["dice"](logits, jnp.arange(3), jnp.ones(3))
+  assert loss == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", _NAIVE)
+def test_against_a_loop(name: str) -> None:
+  for seed in range(5):
+    logits, labels, weights = _batch(seed)
+    expected = _NAIVE[name](logits.astype(np.float64), labels, weights)
+    loss = _LOSSES[name](logits, labels, weights)
+    assert loss.dtype == jnp.float32
+    assert loss == pytest.approx(expected, rel=1e-5)
+    # Items may stand in any number of axes, and come in bfloat16.
+    shaped = _LOSSES[name](
+      logits.reshape(3, 4, 5), labels.reshape(3, 4), weights.reshape(3, 4)
+    )
+    assert shaped == pytest.approx(expected, rel=1e-5)
+    half = jnp.asarray(logits, jnp.bfloat16)
+    loss = _LOSSES[name](half, labels, weights)
+    assert loss.dtype == jnp.float32
+    rounded = np.asarray(half, np.float64)
+    expected = _NAIVE[name](rounded, labels, weights)
+    assert loss == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", _NAIVE)
+def test_gradient_against_finite_differences(name: str) -> None:
+  logits, labels, weights = _batch(7)
+  check_grads(
+    lambda x: _LOSSES[name](x, labels, weights),
+    (logits,),
+    order=1,
+    modes=["rev"],
+    atol=1e-3,
+    rtol=1e-2,
+    eps=1e-2,
+  )
+
+
+@pytest.mark.parametrize("name", _NAIVE)
+def test_ignored_items_take_no_part(name: str) -> None:
+  logits, labels, weights = _batch(8)
+  ignored = weights == 0
+  assert 0 < ignored.sum() < len(ignored)
+  value_and_grad = _GRADIENTS[name]
+  value, gradient = value_and_grad(logits, labels, weights)
+  assert not np.any(gradient[ignored])
+  assert np.all(np.any(gradient[~ignored], axis=1))
+  # As if they were not there, whatever they say and are called.
+  alone, its_gradient = value_and_grad(
+    logits[~ignored], labels[~ignored], weights[~ignored]
+  )
+  logits[ignored], labels[ignored] = 30.0, 4
+  again, same_gradient = value_and_grad(logits, labels, weights)
+  np.testing.assert_allclose(value, alone, rtol=1e-6)
+  np.testing.assert_allclose(value, again, rtol=1e-6)
+  np.testing.assert_allclose(gradient[~ignored], its_gradient, atol=1e-7)
+  np.testing.assert_allclose(gradient, same_gradient, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", _NAIVE)
+def test_nothing_to_learn_from(name: str) -> None:
+  logits, labels, weights = _batch(9)
+  value, gradient = _GRADIENTS[name](logits, labels, 0 * weights)
+  assert value == pytest.approx(0, abs=1e-6)
+  assert not np.any(gradient)
+
+
+@pytest.mark.parametrize("name", _NAIVE)
+def test_extreme_logits(name: str) -> None:
+  logits = np.array([[1e4, -1e4], [-1e4, 1e4], [1e4, 1e4]], np.float32)
+  value, gradient = _GRADIENTS[name](
+    logits, np.array([0, 0, 1]), np.ones(3, np.float32)
+  )
+  assert np.isfinite(value)
+  assert np.all(np.isfinite(gradient))
