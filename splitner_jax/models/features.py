@@ -58,19 +58,16 @@ class TextCNN(nn.Module):
     embedding = self.param(
       "embedding", normal_init, (self.vocab_size, EMBEDDING_SIZE)
     )
-    pooled: list[list[jax.Array]] = [[] for _ in tables]
+    kernels_wMC, biases_MC = [], []
     for width in self.widths:
-      kernel_wMC = self.param(
-        f"conv_{width}_kernel",
-        _torch_uniform(width),
-        (width, FILTERS, EMBEDDING_SIZE),
+      init, shape = _torch_uniform(width), (FILTERS, EMBEDDING_SIZE)
+      kernels_wMC.append(
+        self.param(f"conv_{width}_kernel", init, (width, *shape))
       )
-      bias_MC = self.param(
-        f"conv_{width}_bias", _torch_uniform(width), (FILTERS, EMBEDDING_SIZE)
-      )
-      for i, ids_UxW in enumerate(tables):
-        pooled[i].append(self._pool(embedding, kernel_wMC, bias_MC, ids_UxW))
-    x = jnp.concatenate([jnp.concatenate(p, axis=1) for p in pooled])
+      biases_MC.append(self.param(f"conv_{width}_bias", init, shape))
+    pooled = [self._pool(embedding, kernels_wMC, ids) for ids in tables]
+    x_UxMxC = jnp.concatenate(pooled) + jnp.concatenate(biases_MC)[None]
+    x = x_UxMxC.reshape(len(x_UxMxC), x_UxMxC[0].size)
     return nn.Dense(
       OUTPUT_SIZE, dtype=self.dtype, kernel_init=normal_init, name="output"
     )(jax.nn.relu(x))
@@ -78,43 +75,53 @@ class TextCNN(nn.Module):
   def _pool(
     self,
     embedding: jax.Array,
-    kernel_wMC: jax.Array,
-    bias_MC: jax.Array,
+    kernels_wMC: Sequence[jax.Array],
     ids_UxW: jax.Array,
   ) -> jax.Array:
-    """Largest response of each filter: float[U, M * C]."""
-    taps = kernel_wMC.shape[0]
-    chars_UxWxC = embedding[ids_UxW]
+    """Largest response of each filter: float[U, M of all widths, C]."""
+    width = ids_UxW.shape[1]
     real_UxW = ids_UxW > 0
+    chars_UxWxC = embedding[ids_UxW]
     if self.mask_padding:
       chars_UxWxC = chars_UxWxC * real_UxW[..., None]
-      chars_UxWxC = jnp.pad(chars_UxWxC, ((0, 0), (0, taps - 1), (0, 0)))
-    windows = chars_UxWxC.shape[1] - taps + 1
+    beyond = max(len(kernel) for kernel in kernels_wMC) - 1
+    chars_UxWxC = jnp.pad(chars_UxWxC, ((0, 0), (0, beyond), (0, 0)))
 
-    def convolve(chars_UxWxC, kernel_wMC):
+    def best_window(kernel_wMC: jax.Array) -> jax.Array:
+      """Where each filter responds most, int32[U, M, C]."""
+      taps = len(kernel_wMC)
+      windows = width if self.mask_padding else width - taps + 1
       # Shifts, products and sums: a grouped convolution, and above all its
       # gradient, is many times slower on CPU.
-      return sum(
-        chars_UxWxC[:, j : j + windows, None, :] * kernel_wMC[None, None, j]
-        for j in range(taps)
+      response_UxWxMxC = sum(
+        chars_UxWxC[:, tap : tap + windows, None] * kernel_wMC[tap][None, None]
+        for tap in range(taps)
       )
+      if self.mask_padding:
+        starts_UxWx1x1 = real_UxW[:, :, None, None]
+        response_UxWxMxC = jnp.where(starts_UxWx1x1, response_UxWxMxC, -jnp.inf)
+      return jnp.argmax(jax.lax.stop_gradient(response_UxWxMxC), axis=1)
 
-    response_UxWxMxC = convolve(
-      jax.lax.stop_gradient(chars_UxWxC), jax.lax.stop_gradient(kernel_wMC)
+    # Only the winning windows are computed again with a gradient, those of all
+    # filters with one gather; ties have one winner, as in torch.
+    where = [
+      best_window(kernel)[:, None]
+      + jnp.arange(len(kernel))[None, :, None, None]
+      for kernel in kernels_wMC
+    ]
+    where_UxMxC = jnp.concatenate(
+      [w.reshape(len(w), w.shape[1] * w.shape[2], w.shape[3]) for w in where],
+      axis=1,
     )
-    if self.mask_padding:
-      response_UxWxMxC = jnp.where(
-        real_UxW[:, :, None, None], response_UxWxMxC, -jnp.inf
-      )
-    # Only the winning window is computed again with a gradient; ties have one
-    # winner, as in torch.
-    best_UxMxC = jnp.argmax(response_UxWxMxC, axis=1)
-    largest_UxMxC = sum(
-      jnp.take_along_axis(chars_UxWxC, best_UxMxC + j, axis=1)
-      * kernel_wMC[None, j]
-      for j in range(taps)
-    )
-    return (largest_UxMxC + bias_MC[None]).reshape(len(ids_UxW), bias_MC.size)
+    winners_UxMxC = jnp.take_along_axis(chars_UxWxC, where_UxMxC, axis=1)
+    largest, start = [], 0
+    for kernel_wMC in kernels_wMC:
+      taps, filters, channels = kernel_wMC.shape
+      own_UxMxC = winners_UxMxC[:, start : start + taps * filters]
+      start += taps * filters
+      own_UxwxMxC = own_UxMxC.reshape(len(ids_UxW), taps, filters, channels)
+      largest.append(jnp.sum(own_UxwxMxC * kernel_wMC[None], axis=1))
+    return jnp.concatenate(largest, axis=1)
 
 
 class BiLSTM(nn.Module):
