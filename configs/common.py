@@ -70,8 +70,9 @@ def get_config() -> config_dict.ConfigDict:
   config.detector.o_bias = 0.0
 
   config.classifier = _task()
-  # cross_entropy or dice.
-  config.classifier.loss = "dice"
+  # cross_entropy, or dice as in the paper, which needs more epochs: WNUT17 dev
+  # with MiniLM, 3 epochs at 1e-4, gold mentions: 76.3 against 72.4.
+  config.classifier.loss = "cross_entropy"
   # A span classifier of the paper's authors, likewise.
   config.classifier.checkpoint = config_dict.placeholder(str)
   # Its entity types in their order, A,B,..., if it does not name them itself.
@@ -107,6 +108,7 @@ def with_variant(
   """Applies what follows the colon in `--config=configs/wnut17.py:paper`."""
   if variant == "paper":
     # The reference's shipped configs: slow and long, best dev kept.
+    config.classifier.loss = "dice"
     config.learning_rate = 1e-5
     config.epochs = 300
     config.patience = 300

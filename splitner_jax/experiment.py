@@ -5,19 +5,31 @@ import functools
 import json
 import logging
 import pathlib
+import shlex
+import sys
 from collections.abc import Sequence
 from typing import Any, Generic, NoReturn, TypeVar
 
 from ml_collections import ConfigDict
 
-from splitner_jax import evaluate, pretrained, report, tasks, train
+from splitner_jax import (
+  evaluate,
+  model_card,
+  model_folder,
+  pretrained,
+  report,
+  tasks,
+  train,
+)
 from splitner_jax.data import check, corpora, formats
 from splitner_jax.data.examples import Tokenizer
 from splitner_jax.data.lines import write_whole
+from splitner_jax.data.text import TextStyle
 from splitner_jax.errors import UserError
 from splitner_jax.forward import Forward
 from splitner_jax.runtime import compute_dtype, use_compilation_cache
 from splitner_jax.systems import SplitNER
+from splitner_jax.trained import TrainedSystem
 
 log = logging.getLogger(__name__)
 
@@ -251,7 +263,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
 
   Args:
     config: see configs/common.py.
-    workdir: for checkpoints, predictions and reports.
+    workdir: for checkpoints, predictions, reports and the published model.
 
   Returns:
     What stands in WORKDIR/report.json.
@@ -301,7 +313,16 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
     stem = workdir / "predictions" / split
     formats.write_columns(stem.with_suffix(".tsv"), sentences, predicted)
     formats.write_jsonl(stem.with_suffix(".jsonl"), sentences, predicted)
+  command = ["python", "-m", "splitner_jax.main", *sys.argv[1:]]
+  model_folder.save(
+    workdir / "model",
+    TrainedSystem.of(
+      system,
+      text_style=TextStyle.of([s.words for s in corpus.train]),
+      card=model_card.card(result, shlex.join(command)),
+    ),
+  )
   report.write(result, workdir)
   print(report.table(result))
-  print(f"\nreport: {workdir / 'report.md'}")
+  print(f"\nreport: {workdir / 'report.md'}\nmodel: {workdir / 'model'}")
   return result

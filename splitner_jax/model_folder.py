@@ -20,7 +20,6 @@ from typing import Any
 import jax
 import numpy as np
 import safetensors
-from flax import linen as nn
 from flax import traverse_util
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
@@ -298,7 +297,7 @@ def _read_params(path: pathlib.Path, task: AnyTask) -> Any:
       f"{path}: cannot be read ({reason}); get the folder again"
     ) from e
   with _blamed_on(path.with_name("config.json")):
-    wanted = _shapes(task.model, task.tokenizer, task.features)
+    wanted = parameter_shapes(task)
   odd = sorted(found.keys() ^ wanted.keys())
   if odd:
     which = "one too many" if odd[0] in found else "missing"
@@ -316,10 +315,9 @@ def _read_params(path: pathlib.Path, task: AnyTask) -> Any:
   return parallel.replicate(traverse_util.unflatten_dict(found, sep="/"))
 
 
-def _shapes(
-  model: nn.Module, tokenizer: Tokenizer, features: tuple[str, ...]
-) -> dict[str, tuple[int, ...]]:
-  """Shapes of a model's parameters by name; nothing is computed."""
+def parameter_shapes(task: AnyTask) -> dict[str, tuple[int, ...]]:
+  """Shapes of a task's parameters by name; nothing is computed."""
+  tokenizer, features = task.tokenizer, task.features
   ids, types, texts, _ = tokenizer.join(None, tokenizer([["a"]])[0])
   zeros = np.zeros(len(ids), np.int32)
   example = Example(ids, types, texts, 0, 0, zeros, zeros, zeros)
@@ -328,7 +326,7 @@ def _shapes(
     np.zeros(1, int), shape.length, [shape]
   )
   variables = jax.eval_shape(
-    model.init,
+    task.model.init,
     jax.random.key(0),
     {key: value[0] for key, value in batch.items()},
   )

@@ -90,22 +90,22 @@ def table(result: dict[str, Any]) -> str:
         row = result[split][key]
         figures = [f"{row[k]:.2f}" for k in ("precision", "recall", "f1")]
         rows.append([title, split, *figures])
-  return _markdown_table(rows)
+  return _markdown_table(rows, left=2)
 
 
-def _markdown_table(rows: list[list[str]]) -> str:
-  """First row: the head. First two columns left, the others right."""
+def _markdown_table(rows: list[list[str]], left: int) -> str:
+  """The first row is the head; so many columns are left-aligned."""
   widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
 
   def line(row: list[str]) -> str:
     cells = [
-      cell.ljust(width) if i < 2 else cell.rjust(width)
+      cell.ljust(width) if i < left else cell.rjust(width)
       for i, (cell, width) in enumerate(zip(row, widths, strict=True))
     ]
     return f"| {' | '.join(cells)} |"
 
   rule = [
-    "-" * width if i < 2 else "-" * (width - 1) + ":"
+    "-" * width if i < left else "-" * (width - 1) + ":"
     for i, width in enumerate(widths)
   ]
   return "\n".join([line(rows[0]), line(rule), *map(line, rows[1:])])
@@ -147,12 +147,11 @@ def markdown(result: dict[str, Any]) -> str:
 def _split_section(split: str, scores: dict[str, Any]) -> list[str]:
   types = scores["all_sentences"]["per_type"]
   on_gold = scores["classification_on_gold"]["per_type"]
-  rows = [["type", "", "gold", "precision", "recall", "F1", "on gold"]]
+  rows = [["type", "gold", "precision", "recall", "F1", "on gold"]]
   for label, row in types.items():
     rows.append(
       [
         label,
-        "",
         str(row["gold"]),
         *(f"{row[k]:.2f}" for k in ("precision", "recall", "f1")),
         f"{on_gold[label]['f1']:.2f}" if label in on_gold else "",
@@ -165,5 +164,5 @@ def _split_section(split: str, scores: dict[str, Any]) -> list[str]:
     f"mentions, {scores['gold_lost_to_length']} of them lost to length; the "
     f"reference protocol scores {merged} sentences. Tagging took "
     f"{scores['seconds']['inference']:.1f} s.",
-    _markdown_table(rows),
+    _markdown_table(rows, left=1),
   ]

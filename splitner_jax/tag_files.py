@@ -6,13 +6,14 @@ import pathlib
 import signal
 import sys
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import tqdm
 from absl import app, flags
+from absl import logging as absl_logging
 
 from splitner_jax import cli, predict, render
-from splitner_jax.data.lines import write_whole
+from splitner_jax.data.lines import temporary_path, write_whole
 from splitner_jax.data.rows import Row, read_rows
 from splitner_jax.errors import UserError
 
@@ -115,11 +116,28 @@ def _check_flags() -> None:
     raise UserError(f"--output: {_OUTPUT.value} is a folder; give a file")
 
 
+def _leave_nothing(unfinished: pathlib.Path) -> None:
+  """Lets ctrl-C and SIGTERM remove an unfinished file before the end.
+
+  An exception would do that too, but one that is raised while JAX is being
+  imported or collects garbage is lost, or crashes the process.
+  """
+
+  def end(number: int, _: Any) -> NoReturn:
+    unfinished.unlink(missing_ok=True)
+    os._exit(128 + number)
+
+  for number in (signal.SIGINT, signal.SIGTERM):
+    if signal.getsignal(number) is not signal.SIG_IGN:
+      signal.signal(number, end)
+
+
 def main(argv: list[str]) -> None:
   del argv
-  # Ends like ctrl-C: what is written so far is taken away.
-  signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+  absl_logging.set_verbosity(absl_logging.WARNING)
   to_terminal = _OUTPUT.value == "-"
+  if not to_terminal:
+    _leave_nothing(temporary_path(pathlib.Path(_OUTPUT.value)))
   try:
     from_pipe = _INPUT.value == "-"
     source = sys.stdin.buffer if from_pipe else _open(_INPUT.value)

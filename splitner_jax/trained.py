@@ -48,7 +48,7 @@ class TrainedSystem:
   tasks: Mapping[str, AnyTask]
   params: Mapping[str, Any]
   thresholds: Thresholds = Thresholds()
-  text_style: TextStyle = TextStyle()
+  text_style: TextStyle = dataclasses.field(default_factory=TextStyle)
   card: str = ""
 
   @classmethod

@@ -3,7 +3,9 @@
 import collections
 import dataclasses
 import functools
+import json
 import pathlib
+import signal
 import types
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -20,6 +22,7 @@ from splitner_jax.checkpoint import Checkpoints
 from splitner_jax.data.batches import Batcher
 from splitner_jax.data.examples import Example
 from splitner_jax.errors import UserError
+from tests import runs
 
 _VOCAB = 50
 
@@ -56,8 +59,8 @@ class _Task:
 
   def _example(self, n: int, rng: np.random.Generator) -> Example:
     ids = rng.integers(1, _VOCAB, n).astype(np.int32)
-    # Texts of 1 to 12 characters, as distinct as the ids.
-    texts = [chr(97 + i % 26) * (1 + i % 12) for i in ids]
+    # All of them in the long table of texts.
+    texts = [f"{i:012d}" for i in ids]
     zeros, ones = np.zeros(n, np.int32), np.ones(n, np.float32)
     return Example(ids, zeros, texts, 0, 0, zeros, ids % 2, ones)
 
@@ -132,17 +135,23 @@ def test_no_epochs_evaluate_the_start(tmp_path):
   assert progress["finished"]
 
 
-@pytest.mark.parametrize(("own", "used"), [(None, 1e-3), (0.5, 0.5)])
-def test_a_task_may_have_its_own_learning_rate(own, used, tmp_path):
-  task = _Task([0.0, 1.0], lengths=(4,) * 8)
-  start, _ = _train(task, tmp_path / "start", epochs=0)
-  settings = _settings(
-    learning_rate=1e-3, epochs=1, detector={"learning_rate": own}
-  )
-  end, _ = train.train(task, settings, ([], []), lambda p: p, tmp_path / "end")
+def test_a_task_may_have_its_own_learning_rate(tmp_path):
+  own = {"learning_rate": 0.5}
+  settings = _settings(learning_rate=1e-3, epochs=1, detector=own)
+  started = []
+
+  def fill(params):
+    started.append(parallel.to_host(params))
+    return params
+
+  task = _Task([1.0], lengths=(4,) * 8)
+  params, _ = train.train(task, settings, ([], []), fill, tmp_path)
   # Adam's first step is the learning rate, whatever the gradient.
-  moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), start, end)
-  assert max(jax.tree.leaves(moved)) == pytest.approx(used, rel=1e-3)
+  moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), started[-1], params)
+  assert max(jax.tree.leaves(moved)) == pytest.approx(0.5, rel=1e-3)
+
+  common_rate = _settings("classifier", learning_rate=1e-3, detector=own)
+  assert common_rate.learning_rate == 1e-3
 
 
 def _no_gradient(logits, labels, weights):
@@ -172,9 +181,9 @@ def test_what_is_not_finite_stops_training(
   checkpoints.close()
 
 
-@pytest.mark.parametrize("sample", [300, 1])
+@pytest.mark.parametrize("sample", [300, 0])
 def test_each_shape_is_traced_once(sample, tmp_path, monkeypatch):
-  """And replicas stay equal. A sample of 1 leaves shapes too small."""
+  """And replicas stay equal. Without a sample, shapes are too small."""
   traces: collections.Counter = collections.Counter()
   make_step, compile_step = train.make_step, parallel.compile_step
 
@@ -210,9 +219,45 @@ def test_each_shape_is_traced_once(sample, tmp_path, monkeypatch):
   task = _Task([1.0, 2.0], ("char",), lengths=[4] * 12 + [20] * 12)
   _, progress = _train(task, tmp_path, epochs=2)
 
-  *usual, overfull = [
-    (length, *char) for length, char, _ in progress["shapes"]
-  ]
+  *usual, overfull = [(length, *char) for length, char, _ in progress["shapes"]]
   assert traces.total() == len(traces)
-  assert traces.keys() <= {*usual, overfull}
-  assert (overfull in traces) == (sample == 1)
+  assert traces.keys() == {usual[0], overfull if not sample else usual[1]}
+
+
+def test_killed_at_any_point_the_same_command_goes_on(session_cache, tmp_path):
+  folder = session_cache / "tiny"
+  undisturbed, _ = runs.finished(folder)
+  workdir = tmp_path / "killed"
+  for kill, said in (
+    ("in an epoch", "detector: 40 examples"),
+    ("in an evaluation", "detector: goes on at step 2"),
+    ("between the tasks", "detector: goes on at step"),
+    ("nowhere", "detector: already trained"),
+  ):
+    process = runs.run(workdir, folder, kill)
+    killed = kill != "nowhere"
+    assert process.returncode == (-signal.SIGKILL if killed else 0)
+    assert said in process.stderr
+    assert (workdir / "report.json").exists() != killed
+
+  reports = []
+  for run in (undisturbed, workdir):
+    report = json.loads((run / "report.json").read_text())
+    # All but the seconds.
+    reports.append([report["training"], *_scores(report)])
+  assert reports[0] == reports[1]
+  assert reports[0][0]["detector"]["best_dev_f1"] > 0
+  for task in ("detector", "classifier"):
+    a, b = (
+      np.load(run / task / "returned.npz") for run in (undisturbed, workdir)
+    )
+    assert len(a.files) > 30
+    for name in a.files:
+      np.testing.assert_array_equal(a[name], b[name])
+
+
+def _scores(report: dict[str, Any]) -> list[dict[str, Any]]:
+  return [
+    {name: value for name, value in report[split].items() if name != "seconds"}
+    for split in ("dev", "test")
+  ]

@@ -31,6 +31,11 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
   return [line.removesuffix("\r") for line in text.split("\n")]
 
 
+def temporary_path(path: pathlib.Path) -> pathlib.Path:
+  """Where `write_whole` writes before it renames."""
+  return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
 def write_whole(path: str | os.PathLike[str], parts: Iterable[str]) -> None:
   """Writes under a temporary name and renames: a file is whole or not there.
 
@@ -38,7 +43,7 @@ def write_whole(path: str | os.PathLike[str], parts: Iterable[str]) -> None:
     UserError: the file cannot be written.
   """
   path = pathlib.Path(path)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  temporary = temporary_path(path)
   try:
     try:
       with temporary.open("w", encoding="utf-8", newline="\n") as file:

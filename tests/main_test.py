@@ -1,0 +1,261 @@
+"""The command line, and the one line that each mistake of a user gets."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from configs import wnut17
+from splitner_jax import experiment
+from splitner_jax.errors import UserError
+from tests import runs, tiny
+
+
+def _command(*arguments, **environment) -> subprocess.CompletedProcess[str]:
+  return subprocess.run(
+    [sys.executable, "-m", "splitner_jax.main", *map(str, arguments)],
+    env=os.environ | environment,
+    cwd=runs.ROOT,
+    capture_output=True,
+    text=True,
+    timeout=120,
+    check=False,
+  )
+
+
+def _error(*arguments) -> str:
+  """What the command says of a mistake, without `error: `."""
+  process = _command(*arguments)
+  assert process.returncode == 1
+  assert not process.stdout
+  [line] = process.stderr.splitlines()
+  assert line.startswith("error: ")
+  return line.removeprefix("error: ")
+
+
+def test_help():
+  process = _command("--help")
+  assert process.returncode == 0
+  assert "--config=configs/wnut17.py" in process.stdout
+  for option in ("--config: ", "--workdir: ", "--[no]check: "):
+    assert option in process.stdout
+  assert not process.stderr
+
+
+@pytest.mark.parametrize(
+  ("arguments", "said"),
+  [
+    ([], "--config is missing; try --config=configs/demo.py"),
+    (["--config="], "--config: Path to config file is an empty string;"),
+    (["--config=no.py"], "--config: No such file or directory: 'no.py'; give"),
+    (["--config=tests"], "--config: Is a directory: 'tests'; give a file"),
+    (
+      ["--config=configs/wnut17.py:best"],
+      "flag --config=configs/wnut17.py:best: no variant 'best' of this config; "
+      "there is: paper",
+    ),
+    (["--config.epochs=2"], "--config.epochs: give --config=FILE before it"),
+  ],
+)
+def test_config_file_is_missing(arguments, said):
+  assert said in _error(*arguments)
+
+
+@pytest.mark.parametrize(
+  ("text", "said"),
+  [
+    ("def get_config(:\n", ":1: invalid syntax; mend the file"),
+    ("import no_such\n", ":1: ModuleNotFoundError: No module named 'no_such';"),
+    ("def get_config():\n  return x\n", ":2: NameError: name 'x' is not def"),
+    ("get = 1\n", ": AttributeError: module 'config_config' has no attribute"),
+    ("def get_config():\n  return int('x')\n", ": invalid literal for int()"),
+  ],
+)
+def test_config_file_is_broken(text, said, tmp_path):
+  path = tmp_path / "mine.py"
+  path.write_text(text)
+  assert f"{path}{said}" in _error(f"--config={path}")
+
+
+@pytest.mark.parametrize(
+  ("option", "said"),
+  [
+    (
+      "--config.nonsense=1",
+      "config.nonsense: no such field; configs/common.py",
+    ),
+    ("--config.data.nme=x", "config.data.nme: no such field; configs/common"),
+    (
+      "--config.epochs=abc",
+      "flag --config.epochs=abc: invalid literal for int",
+    ),
+    ("--config.dropout=x", "flag --config.dropout=x: could not convert string"),
+    (
+      "--config.detector.epochs=1.5",
+      "flag --config.detector.epochs=1.5: inval",
+    ),
+    ("--nonsense=1", "Unknown command line flag 'nonsense'"),
+    ("--workdri=x", "Did you mean: workdir"),
+    ("--config.epochs", "Missing value for flag --config.epochs"),
+    ("nonsense", "unexpected argument 'nonsense'; options begin with --"),
+  ],
+)
+def test_wrong_option(option, said, tmp_path):
+  workdir = tmp_path / "run"
+  error = _error("--config=configs/wnut17.py", f"--workdir={workdir}", option)
+  assert said in error
+  assert not workdir.exists()
+
+
+def test_an_error_of_a_run_is_a_line_too(tmp_path):
+  """And --config.x=y, --workdir do arrive."""
+  folder, workdir = tmp_path / "no", tmp_path / "run"
+  error = _error(
+    "--config=configs/wnut17.py",
+    f"--config.data.dir={folder}",
+    f"--workdir={workdir}",
+  )
+  assert error.startswith(f"{folder}/wnut17train.conll: no such file;")
+  assert not workdir.exists()
+
+
+# What comes after parsing needs no process of its own.
+
+
+@pytest.fixture
+def config(tmp_path):
+  config = wnut17.get_config()
+  config.backbone = str(tiny.make_backbone(tmp_path / "backbone"))
+  config.data.dir = str(tiny.make_wnut(tmp_path / "data"))
+  config.max_length = 160
+  config.detector.question = ""
+  config.detector.features = "none"
+  return config
+
+
+def _refused(config, workdir: pathlib.Path) -> str:
+  with pytest.raises(UserError) as caught:
+    experiment.run(config, workdir)
+  message = str(caught.value)
+  assert "\n" not in message
+  assert not (workdir / "report.json").exists()
+  assert not (workdir / "report.md").exists()
+  assert not list(workdir.glob("*/checkpoints/latest/[0-9]*"))
+  return message
+
+
+_ADA = b"Ada\tB-person\n"
+
+
+@pytest.mark.parametrize(
+  ("content", "said"),
+  [
+    (None, ": no such file; config.data.dir must name the folder"),
+    (_ADA + b"Rome\n", ":2: 1 column where 2 are needed"),
+    (_ADA + b"Rome\tX-place\n", ":2: tag 'X-place' is neither O nor a BIO"),
+    (_ADA + b"\nOslo\tI-location\n", ":3: I-location continues no mention"),
+    (_ADA + b"\xff\tO\n", ":2: not UTF-8; convert the file"),
+    (b"", ": no sentence in it; give a file with words"),
+    (b"\n\n", ": no sentence in it; give a file with words"),
+    (b"Ada\tB-robot\n", ":1: type 'robot' of split dev never occurs in train"),
+  ],
+)
+def test_wrong_data(content, said, config, tmp_path):
+  path = tmp_path / "data" / "emerging.dev.conll"
+  path.unlink() if content is None else path.write_bytes(content)
+  workdir = tmp_path / "run"
+  assert f"{path}{said}" in _refused(config, workdir)
+  assert not workdir.exists()
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "said"),
+  [
+    ("data.name", "wnut16", "config.data.name: no corpus 'wnut16'; there are"),
+    ("detector.features", "all", "'all' is none of none, char, pattern, both"),
+    ("detector.labels_on", "words", "'words' is none of first_subtoken, all"),
+    ("detector.scheme", "IOB", "'IOB' is none of BO, BIO, BIOE, BIOES"),
+    ("detector.loss", "hinge", "'hinge' is none of cross_entropy, dice"),
+    ("classifier.loss", "hinge", "'hinge' is none of cross_entropy, dice"),
+    ("compute_dtype", "float16", "'float16' is none of auto, float32, bfloat"),
+    ("max_length", 513, "513 is more than the 512 that"),
+    ("max_length", 20, "20 is too short for the question and two words"),
+    ("batch_size", 0, "0 is below the least, 1"),
+    ("detector.batch_size", -8, "-8 is below the least, 1"),
+    ("classifier.epochs", -1, "-1 is below the least, 0"),
+    ("learning_rate", 0.0, "0.0 is not positive"),
+    ("clip_norm", float("nan"), "nan is not positive"),
+    ("dropout", 1.0, "1.0 is not in [0, 1)"),
+    ("classifier.context", 0, "0 is below 1"),
+  ],
+)
+def test_wrong_value(field, value, said, config, tmp_path):
+  config.update_from_flattened_dict({field: value})
+  workdir = tmp_path / "run"
+  message = _refused(config, workdir)
+  assert message.startswith(f"config.{field}: ")
+  assert said in message
+  assert not workdir.exists()
+
+
+def test_backbone_is_missing(config, tmp_path):
+  config.backbone = str(tmp_path / "no" / "folder" / "here")
+  message = _refused(config, tmp_path / "run")
+  assert message.startswith(repr(config.backbone))
+  assert not (tmp_path / "run").exists()
+
+
+def test_what_fails_before_the_first_checkpoint_binds_nobody(config, tmp_path):
+  weights = tmp_path / "backbone" / "model.safetensors"
+  weights.rename(tmp_path / "model.safetensors")
+  message = _refused(config, tmp_path / "run")
+  assert message.startswith(f"{tmp_path / 'backbone'}")
+  assert "model.safetensors" in message
+
+  config.batch_size = 6
+  message = _refused(config, tmp_path / "run")
+  assert message == (
+    "config.batch_size: 6 rows cannot be shared by 4 devices; use a multiple "
+    "of 4"
+  )
+
+
+def test_workdir_of_another_config(config, session_cache):
+  """It is told apart by any field, and stays as it is."""
+  workdir, _ = runs.finished(session_cache / "tiny")
+  before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*")}
+  with pytest.raises(UserError) as caught:
+    experiment.run(config, workdir)
+  assert re.fullmatch(
+    rf"--workdir {re.escape(str(workdir))}: holds a run of another config "
+    r"\(backbone is '.*' there, '.*' here\); choose another --workdir, or "
+    r"delete it",
+    str(caught.value),
+  )
+  assert {p: p.stat().st_mtime_ns for p in workdir.rglob("*")} == before
+
+
+def test_a_config_json_of_others_is_left_alone(config, tmp_path):
+  backbone = tmp_path / "backbone"
+  before = (backbone / "config.json").read_text()
+  assert "holds a run of another config" in _refused(config, backbone)
+  assert (backbone / "config.json").read_text() == before
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "\xff"])
+def test_a_broken_config_json(text, config, tmp_path):
+  path = tmp_path / "run" / "config.json"
+  path.parent.mkdir()
+  path.write_text(text, encoding="latin-1")
+  assert _refused(config, path.parent).startswith(f"{path}: is not a config")
+
+
+def test_workdir_cannot_be_written(config, tmp_path):
+  (tmp_path / "file").write_text("")
+  workdir = tmp_path / "file" / "run"
+  assert _refused(config, workdir) == (
+    f"--workdir {workdir}: cannot be written (Not a directory); choose another"
+  )

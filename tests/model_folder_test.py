@@ -1,0 +1,247 @@
+"""The published folder: round trip, whole or not at all, one-line errors."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+
+import huggingface_hub
+import numpy as np
+import pytest
+from flax import traverse_util
+from safetensors.numpy import load_file, save_file
+
+from splitner_jax import model_folder, parallel
+from splitner_jax.data.text import TextStyle
+from splitner_jax.errors import UserError
+from splitner_jax.trained import Thresholds, TrainedSystem
+from tests import tiny_system
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedSystem:
+  return dataclasses.replace(
+    tiny_system.make(tmp_path_factory.mktemp("backbones"), features="both"),
+    thresholds=Thresholds(0.25, {"person": 0.5}),
+    text_style=TextStyle(split_hyphens=True, unit_words=7),
+  )
+
+
+@pytest.fixture(scope="module")
+def saved(
+  trained: TrainedSystem, tmp_path_factory: pytest.TempPathFactory
+) -> pathlib.Path:
+  folder = tmp_path_factory.mktemp("published") / "model"
+  model_folder.save(folder, trained)
+  return folder
+
+
+@pytest.fixture
+def copy(saved: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+  return pathlib.Path(shutil.copytree(saved, tmp_path / "model"))
+
+
+def names(folder: pathlib.Path) -> list[str]:
+  return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+
+
+def test_round_trip(trained: TrainedSystem, saved: pathlib.Path):
+  loaded = model_folder.load(str(saved))
+  assert loaded.thresholds == trained.thresholds
+  assert loaded.text_style == trained.text_style
+  assert loaded.card == "# A card\n"
+  assert loaded.labels == tiny_system.TYPES
+  for name, task in trained.tasks.items():
+    again = loaded.tasks[name]
+    for field in dataclasses.fields(task):
+      if field.name != "tokenizer":
+        assert getattr(again, field.name) == getattr(task, field.name)
+    one, other = (
+      traverse_util.flatten_dict(parallel.to_host(t.params[name]))
+      for t in (trained, loaded)
+    )
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+      np.testing.assert_array_equal(value, other[key])
+
+
+def test_files(saved: pathlib.Path):
+  assert set(names(saved)) == {
+    "README.md",
+    "classifier.safetensors",
+    "config.json",
+    "detector.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+  }
+  for path in saved.iterdir():  # Readable by all who may, not owner only.
+    assert path.stat().st_mode & 0o044
+  assert "/" not in json.loads((saved / "tokenizer_config.json").read_text())
+
+
+def test_each_task_may_have_its_tokenizer(tmp_path: pathlib.Path):
+  trained = tiny_system.make(tmp_path / "backbones", same_tokenizer=False)
+  folder = tmp_path / "model"
+  model_folder.save(folder, trained)
+  assert "detector/tokenizer.json" in names(folder)
+  assert "tokenizer.json" not in names(folder)
+  loaded = model_folder.load(str(folder))
+  for name, task in trained.tasks.items():
+    [mine], [theirs] = (
+      t([["Ada"]]) for t in (task.tokenizer, loaded.tasks[name].tokenizer)
+    )
+    assert mine.ids.tolist() == theirs.ids.tolist()
+
+
+def test_a_model_is_replaced(copy: pathlib.Path, trained: TrainedSystem):
+  (copy / "left-over").write_text("")
+  model_folder.save(copy, dataclasses.replace(trained, card="new"))
+  assert "left-over" not in names(copy)
+  assert (copy / "README.md").read_text() == "new"
+  assert names(copy.parent) == ["model", *(f"model/{n}" for n in names(copy))]
+
+
+def test_an_empty_folder_is_used(
+  tmp_path: pathlib.Path, trained: TrainedSystem
+):
+  model_folder.save(tmp_path, trained)
+  assert "config.json" in names(tmp_path)
+
+
+def test_anything_else_is_left_alone(
+  tmp_path: pathlib.Path, trained: TrainedSystem
+):
+  (tmp_path / "thesis.tex").write_text("x")
+  for target in (tmp_path, tmp_path / "thesis.tex"):
+    with pytest.raises(UserError, match="is no model; give another folder"):
+      model_folder.save(target, trained)
+  with pytest.raises(UserError, match=r"cannot be written \(Not a directory"):
+    model_folder.save(tmp_path / "thesis.tex" / "model", trained)
+  assert names(tmp_path) == ["thesis.tex"]
+
+
+def test_whole_or_not_at_all(
+  copy: pathlib.Path, trained: TrainedSystem, monkeypatch: pytest.MonkeyPatch
+):
+  before = names(copy.parent)
+
+  def full(*_):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(model_folder, "to_bytes", full)
+  with pytest.raises(UserError, match="No space left"):
+    model_folder.save(copy, trained)
+  assert names(copy.parent) == before
+  assert model_folder.load(str(copy)).card == trained.card
+
+
+def edit(folder: pathlib.Path, change) -> None:
+  path = folder / "config.json"
+  config = json.loads(path.read_text())
+  change(config)
+  path.write_text(json.dumps(config))
+
+
+def tensors(folder: pathlib.Path, change) -> None:
+  path = folder / "classifier.safetensors"
+  found = load_file(path)
+  change(found)
+  save_file(found, path)
+
+
+@pytest.mark.parametrize(
+  ("spoil", "message"),
+  [
+    (lambda f: (f / "config.json").unlink(), "no model of splitner_jax"),
+    (lambda f: (f / "config.json").write_text("{"), "no model of splitner_jax"),
+    (lambda f: edit(f, lambda c: c.update(library="x")), "no model of spl"),
+    (lambda f: edit(f, lambda c: c.update(format_version=2)), "is newer than"),
+    (lambda f: edit(f, lambda c: c.pop("system")), "'system' is missing"),
+    (lambda f: edit(f, lambda c: c.update(system="x")), "none of splitner"),
+    (
+      lambda f: edit(f, lambda c: c["tasks"].pop("detector")),
+      "'detector' is missing",
+    ),
+    (
+      lambda f: edit(f, lambda c: c["tasks"]["detector"].update(loss="x")),
+      "config.json: not as this program writes it",
+    ),
+    (
+      lambda f: edit(
+        f, lambda c: c["tasks"]["detector"]["encoder"].update(heads=2)
+      ),
+      "config.json: not as this program writes it",
+    ),
+    (
+      lambda f: edit(
+        f, lambda c: c["tasks"]["detector"].update(tokenizer="../x")
+      ),
+      "is no folder of a task",
+    ),
+    (lambda f: edit(f, lambda c: c["thresholds"].clear()), "'default' is mis"),
+    (
+      lambda f: (f / "detector.safetensors").unlink(),
+      "detector.safetensors: is missing",
+    ),
+    (
+      lambda f: (f / "detector.safetensors").write_bytes(
+        (f / "detector.safetensors").read_bytes()[:-9]
+      ),
+      "detector.safetensors: cannot be read",
+    ),
+    (
+      lambda f: tensors(
+        f, lambda t: t.update({"classifier/bias": np.zeros(2, np.float32)})
+      ),
+      r"parameter classifier/bias is float32\[2\], not float32\[3\]",
+    ),
+    (
+      lambda f: tensors(
+        f, lambda t: t.update({"classifier/bias": np.zeros(3, np.float16)})
+      ),
+      "is float16",
+    ),
+    (
+      lambda f: tensors(f, lambda t: t.pop("classifier/bias")),
+      "parameter classifier/bias is missing",
+    ),
+    (
+      lambda f: tensors(f, lambda t: t.update(x=np.zeros(1, np.float32))),
+      "parameter x is one too many",
+    ),
+    (
+      lambda f: [(f / n).unlink() for n in names(f) if "tokenizer" in n],
+      "tokenizer's files are missing",
+    ),
+    (
+      lambda f: (f / "tokenizer.json").write_text("{"),
+      "no tokenizer could be read",
+    ),
+  ],
+)
+def test_broken_folders(copy: pathlib.Path, spoil, message: str):
+  spoil(copy)
+  with pytest.raises(UserError, match=message) as caught:
+    model_folder.load(str(copy))
+  assert "\n" not in str(caught.value)
+
+
+def test_hub(saved: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+  asked = {}
+
+  def download(name, allow_patterns):
+    asked[name] = allow_patterns
+    return str(saved)
+
+  monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+  assert model_folder.load("someone/model").labels == tiny_system.TYPES
+  assert not any(p.endswith((".py", ".bin")) for p in asked["someone/model"])
+  with pytest.raises(UserError, match="is no folder"):
+    model_folder.load("no/such/folder")
+
+
+def test_compute_dtype(saved: pathlib.Path):
+  loaded = model_folder.load(str(saved), compute_dtype="bfloat16")
+  assert loaded.tasks["detector"].model.encoder.dtype == "bfloat16"
+  with pytest.raises(UserError, match="none of auto"):
+    model_folder.load(str(saved), compute_dtype="int8")

@@ -1,0 +1,346 @@
+"""Data parallelism: four devices do what one does."""
+
+import itertools
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+import optax
+import pytest
+from jax import numpy as jnp
+
+from splitner_jax import losses, optimizer, parallel, train
+from splitner_jax.data import patterns
+from splitner_jax.data.batches import Batcher, BatchPlan, Shape
+from splitner_jax.data.examples import Example
+from splitner_jax.models import features
+from splitner_jax.models.bert import EncoderConfig
+from splitner_jax.models.heads import SequenceClassifier, TokenClassifier
+
+_DEVICES = 4
+_STEPS = 20
+_SHAPE = Shape(12, pattern=(16, 8))
+_CONFIG = EncoderConfig(
+  vocab_size=30,
+  hidden_size=16,
+  num_layers=1,
+  num_heads=2,
+  intermediate_size=32,
+  max_positions=16,
+  type_vocab_size=2,
+  hidden_dropout=0.0,
+  attention_dropout=0.0,
+)
+_TASKS = {
+  "cross_entropy": types.SimpleNamespace(
+    model=TokenClassifier(
+      _CONFIG,
+      4,
+      ("pattern",),
+      pattern_vocab_size=patterns.PATTERN_VOCAB,
+    ),
+    loss=losses.cross_entropy,
+    features=("pattern",),
+  ),
+  "dice": types.SimpleNamespace(
+    model=SequenceClassifier(_CONFIG, 4),
+    loss=losses.dice,
+    features=(),
+  ),
+}
+
+
+def test_there_are_four_devices() -> None:
+  assert parallel.device_count() == _DEVICES
+
+
+def _examples(*, sequence: bool) -> list[Example]:
+  """Of unlike lengths and weights: a mean of means would be another number."""
+  rng = np.random.default_rng(0)
+  texts = ["cell", "IL-2", "B2", "p53-binding-1", "DNA", "...", "[CLS]"]
+  return [
+    Example(
+      ids=rng.integers(1, 30, n).astype(np.int32),
+      types=rng.integers(0, 2, n).astype(np.int32),
+      texts=rng.choice(texts, n).tolist(),
+      sentence=0,
+      first_word=0,
+      positions=np.zeros(0, np.int32),
+      labels=rng.integers(0, 4, () if sequence else n),
+      weights=rng.integers(0, 2, () if sequence else n),
+    )
+    for n in rng.integers(1, 13, 22)
+  ]
+
+
+def _global_batches(task, devices: int) -> Iterator[dict[str, np.ndarray]]:
+  """The same rows, split; every third batch leaves devices without rows."""
+  examples = _examples(sequence=not task.features)
+  lengths = np.array([len(e) for e in examples])
+  plan = BatchPlan(lengths, 8, 0, (_SHAPE.length,))
+  shape = _SHAPE if task.features else Shape(_SHAPE.length)
+  batcher = Batcher(examples, task.features, 0, devices)
+  for step in range(_STEPS):
+    length, rows = plan.batch(step)
+    _, batch = batcher.assemble(rows, length, [shape])
+    del batch["row_mask"]
+    yield batch
+
+
+def _keep_gradient() -> optax.GradientTransformation:
+  """Puts the gradient, as it comes in, into the optimizer's state."""
+  return optax.GradientTransformation(
+    lambda params: jax.tree.map(jnp.zeros_like, params),
+    lambda gradient, state, params=None: (gradient, gradient),
+  )
+
+
+def _params(task):
+  """Random parameters; drawn in NumPy, where nothing has to be compiled."""
+  batch = {k: v[0] for k, v in next(_global_batches(task, 1)).items()}
+  shapes = jax.eval_shape(task.model.init, jax.random.key(0), batch)["params"]
+  rng = np.random.default_rng(1)
+  return jax.tree.map(
+    lambda x: rng.normal(0, 0.1, x.shape).astype(x.dtype), shapes
+  )
+
+
+def _train(task, devices: int):
+  """Gradient before clipping, metrics and parameters of each step."""
+  transform = optax.chain(
+    # Small, since Adam makes much of the noise in gradients of almost zero.
+    _keep_gradient(),
+    optimizer.make(optimizer.linear_decay(1e-5, _STEPS)),
+  )
+  step = train.make_step(task, transform)
+  params = _params(task)
+  state = train.TrainState(
+    jnp.int32(0), jnp.uint32(0), params, jax.jit(transform.init)(params)
+  )
+  if devices == _DEVICES:
+    step, put = parallel.compile_step(step), parallel.put_batch
+    state = parallel.replicate(state)
+  else:
+    here = jax.local_devices()[:devices]
+    step = jax.pmap(
+      step, parallel.AXIS, in_axes=(None, 0), out_axes=None, devices=here
+    )
+    state, put = jax.device_put(state, here[0]), lambda batch: batch
+  history = []
+  for batch in _global_batches(task, devices):
+    state, metrics = step(state, put(batch))
+    parallel.check_replicas((state, metrics))
+    history.append(
+      parallel.to_host((state.opt_state[0], metrics, state.params))
+    )
+  assert int(state.step) == _STEPS
+  return history
+
+
+def _by_name(tree) -> dict[str, np.ndarray]:
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+    for path, leaf in jax.tree.leaves_with_path(tree)
+  }
+
+
+@pytest.mark.parametrize("loss", _TASKS)
+def test_four_devices_train_as_one(
+  loss: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  monkeypatch.setattr(features, "OUTPUT_SIZE", 12)
+  monkeypatch.setattr(features, "LSTM_SIZE", 8)
+  one, four = (_train(_TASKS[loss], devices) for devices in (1, _DEVICES))
+  for step, (first, second) in enumerate(zip(one, four, strict=True)):
+    for metric in ("loss", "grad_norm"):
+      assert first[1][metric] > 1e-2
+      np.testing.assert_allclose(first[1][metric], second[1][metric], rtol=1e-5)
+    for kind in (0, 2):
+      expected, ours = _by_name(first[kind]), _by_name(second[kind])
+      assert expected.keys() == ours.keys()
+      for name, array in expected.items():
+        # Its gradient is zero in exact arithmetic, and Adam makes noise big.
+        if name.endswith("key/bias"):
+          continue
+        np.testing.assert_allclose(
+          ours[name], array, atol=1e-6, rtol=0, err_msg=f"{step} {name}"
+        )
+  # The parameters went further than that.
+  start, end = _by_name(one[0][2]), _by_name(one[-1][2])
+  for name, array in start.items():
+    assert np.abs(end[name] - array).max() > 5e-6 or name.endswith(
+      "key/bias"
+    ), name
+
+
+def test_check_replicas() -> None:
+  batch = parallel.put_batch(np.arange(4.0, dtype=np.float32).reshape(4, 1))
+
+  def forgets(state, batch):
+    return state + batch.sum(), {}
+
+  def sums(state, batch):
+    return state + parallel.sum_over_devices(batch.sum()), {}
+
+  for step, correct in ((sums, True), (forgets, False)):
+    state, _ = parallel.compile_step(step)(
+      parallel.replicate(np.float32(1)), batch
+    )
+    if correct:
+      parallel.check_replicas({"a": state})
+      assert state == 7
+    else:
+      with pytest.raises(AssertionError):
+        parallel.check_replicas({"a": state})
+
+
+def test_a_step_sees_its_part_of_a_batch() -> None:
+  seen = []
+
+  def step(state, batch):
+    seen.append(jax.tree.map(lambda x: (x.shape, x.dtype), batch))
+    mine = jax.lax.axis_index(parallel.AXIS)
+    right = parallel.sum_over_devices(jnp.all(batch["a"] == mine) * 1)
+    return state, {
+      "right": right,
+      "rows": parallel.global_rows(batch["a"]),
+    }
+
+  a = np.repeat(np.arange(4, dtype=np.int32), 6).reshape(4, 2, 3)
+  batch = parallel.put_batch({"a": a, "b": np.ones((4, 5), bool)})
+  assert all(
+    shard.data.shape[0] == 1 for shard in batch["a"].addressable_shards
+  )
+  _, metrics = parallel.compile_step(step)(
+    parallel.replicate(np.float32(1)), batch
+  )
+  assert seen == [
+    {
+      "a": ((2, 3), np.dtype("int32")),
+      "b": ((5,), np.dtype(bool)),
+    }
+  ]
+  assert metrics["right"] == 4
+  # In the order of the devices.
+  np.testing.assert_array_equal(metrics["rows"], a.reshape(8, 3))
+
+
+def test_gradient_of_global_rows_is_the_own_part() -> None:
+  """A loss that is no sum over rows, against plain JAX on one device."""
+  rows = np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)
+
+  def ratio(logits):
+    p = jax.nn.sigmoid(logits)
+    return jnp.sum(p**2) / (jnp.sum(p) + 1.0)
+
+  def step(weight, batch):
+    def loss_of(weight):
+      return ratio(parallel.global_rows(batch * weight))
+
+    loss, gradient = jax.value_and_grad(loss_of)(weight)
+    return parallel.sum_over_devices(gradient), loss
+
+  gradient, loss = parallel.compile_step(step)(
+    parallel.replicate(np.float32(2)), parallel.put_batch(rows)
+  )
+  expected, expected_gradient = jax.value_and_grad(
+    lambda weight: ratio(rows.reshape(12, 2) * weight)
+  )(2.0)
+  np.testing.assert_allclose(loss, expected, rtol=1e-6)
+  np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-5)
+
+
+def test_a_donated_state_leaves_its_source_alone() -> None:
+  source = {"a": jnp.arange(3.0), "b": np.arange(3.0, dtype=np.float32)}
+  state = parallel.replicate(source)
+  kept = parallel.to_host(state)
+  assert all(x.sharding.is_fully_replicated for x in state.values())
+  step = parallel.compile_step(
+    lambda state, batch: (jax.tree.map(lambda x: x + 1, state), {})
+  )
+  batch = parallel.put_batch(np.zeros((4, 1), np.float32))
+  for _ in range(2):
+    state, _ = step(state, batch)
+  for tree, value in ((source, 0), (kept, 0), (state, 2)):
+    for array in tree.values():
+      np.testing.assert_array_equal(array, np.arange(3) + value)
+
+
+def test_compile_forward() -> None:
+  batch = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
+  forward = parallel.compile_forward(lambda params, batch: params * batch)
+  rows = forward(parallel.replicate(np.float32(3)), parallel.put_batch(batch))
+  np.testing.assert_array_equal(parallel.to_host(rows), 3 * batch)
+
+
+def test_keys_of_steps_and_devices_differ() -> None:
+  draw = parallel.compile_forward(
+    lambda state, batch: jax.random.bits(
+      parallel.device_key(state[0], state[1]), batch.shape
+    )
+  )
+  batch = parallel.put_batch(np.zeros((4, 2), np.float32))
+
+  def bits(seed: int, step: int) -> np.ndarray:
+    state = parallel.replicate((np.uint32(seed), np.int32(step)))
+    return parallel.to_host(draw(state, batch))
+
+  np.testing.assert_array_equal(bits(0, 5), bits(0, 5))
+  both = np.concatenate([bits(0, 5), bits(0, 6), bits(1, 5)]).ravel()
+  assert len(set(both.tolist())) == len(both)
+
+
+def test_prefetch() -> None:
+  assert list(parallel.prefetch(range(100))) == list(range(100))
+  assert list(parallel.prefetch([])) == []
+
+
+def test_prefetch_stays_ahead_but_not_far() -> None:
+  made: list[int] = []
+
+  def items() -> Iterator[int]:
+    for i in itertools.count():
+      made.append(i)
+      yield i
+
+  ahead = parallel.prefetch(items(), depth=2)
+  assert next(ahead) == 0
+  _wait_for(lambda: len(made) >= 4)
+  # One with the consumer, two waiting, one that finds no room.
+  time.sleep(0.05)
+  assert len(made) == 4
+  ahead.close()
+
+
+def test_prefetch_raises_what_the_items_raise() -> None:
+  def items() -> Iterator[int]:
+    yield 1
+    yield 2
+    raise ZeroDivisionError("row 3")
+
+  ahead = parallel.prefetch(items())
+  assert [next(ahead), next(ahead)] == [1, 2]
+  with pytest.raises(ZeroDivisionError, match="row 3"):
+    next(ahead)
+
+
+def test_prefetch_stops_with_its_consumer() -> None:
+  before = threading.active_count()
+  for item in parallel.prefetch(itertools.count()):
+    if item == 3:
+      break
+  ahead = parallel.prefetch(itertools.count())
+  next(ahead)
+  ahead.close()
+  _wait_for(lambda: threading.active_count() == before)
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+  for _ in range(500):
+    if condition():
+      return
+    time.sleep(0.01)
+  raise AssertionError("waited for five seconds")

@@ -1,0 +1,108 @@
+"""Runs of a tiny model on a tiny corpus, each in a process of its own."""
+
+import functools
+import os
+import pathlib
+import subprocess
+import sys
+
+from tests import tiny
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# Runs the command, and keeps the parameters that training returns. Its first
+# argument says where the process kills itself.
+_DRIVER = """
+import os, runpy, signal, sys
+
+import jax
+import numpy as np
+
+from splitner_jax import checkpoint, tasks, train
+
+point = sys.argv.pop(1)
+
+def before(call, owner, name, action):
+  whole, calls = getattr(owner, name), []
+
+  def watched(self, *args, **kwargs):
+    calls.append(name)
+    if len(calls) == call:
+      action(self, *args)
+      os.kill(os.getpid(), signal.SIGKILL)
+    return whole(self, *args, **kwargs)
+
+  setattr(owner, name, watched)
+
+if point == "in an epoch":
+  # At the second checkpoint, with the first one on the disk.
+  action = lambda self, *args: self.wait()
+  before(2, checkpoint.Checkpoints, "save_latest", action)
+if point == "in an evaluation":
+  before(2, tasks.TokenTask, "evaluate", tasks.TokenTask.predict)
+if point == "between the tasks":
+  action = lambda *args: None
+  before(1, tasks.MentionTask, "training_examples", action)
+
+whole = train.train
+
+def keeping(task, settings, splits, fill, folder):
+  params, progress = whole(task, settings, splits, fill, folder)
+  leaves = map(np.asarray, jax.tree.leaves(params))
+  np.savez(folder / "returned.npz", *leaves)
+  return params, progress
+
+train.train = keeping
+runpy.run_module("splitner_jax.main", run_name="__main__", alter_sys=True)
+"""
+
+
+def run(
+  workdir: pathlib.Path, folder: pathlib.Path, kill: str = "nowhere"
+) -> subprocess.CompletedProcess[str]:
+  """The same command each time, on two devices.
+
+  Args:
+    workdir: of the run.
+    folder: has `backbone` and `data`, or gets them.
+    kill: "in an epoch", "in an evaluation" or "between the tasks".
+  """
+  if not folder.exists():
+    tiny.make_backbone(folder / "backbone")
+    tiny.make_wnut(folder / "data")
+  fields = {
+    "backbone": folder / "backbone",
+    "data.dir": folder / "data",
+    "epochs": 6,
+    "batch_size": 8,
+    "max_length": 160,
+    "learning_rate": 0.01,
+    "checkpoint_every": 2,
+    "detector.question": "",
+    "detector.features": "none",
+    "classifier.loss": "cross_entropy",
+  }
+  return subprocess.run(
+    [
+      *(sys.executable, "-c", _DRIVER, kill),
+      "--config=configs/wnut17.py",
+      f"--workdir={workdir}",
+      *(f"--config.{name}={value}" for name, value in fields.items()),
+    ],
+    env=os.environ
+    | {"JAX_NUM_CPU_DEVICES": "2", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=300,
+    check=False,
+  )
+
+
+@functools.cache
+def finished(folder: pathlib.Path) -> tuple[pathlib.Path, str]:
+  """Workdir and output of an undisturbed run, made once a session."""
+  workdir = folder / "run"
+  process = run(workdir, folder)
+  assert process.returncode == 0, process.stderr
+  return workdir, process.stdout

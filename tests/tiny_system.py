@@ -1,0 +1,95 @@
+"""A tiny system with made-up parameters, and one that needs no model."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from flax import traverse_util
+
+from configs import common
+from splitner_jax import parallel, pretrained, tasks
+from splitner_jax.data.examples import Tokenizer
+from splitner_jax.data.sentences import ScoredSpan, Sentence
+from splitner_jax.data.text import TextStyle
+from splitner_jax.experiment import task_settings
+from splitner_jax.model_folder import parameter_shapes
+from splitner_jax.trained import Thresholds, TrainedSystem
+from tests import tiny
+
+TYPES = ("location", "person", "thing")
+
+
+def make(
+  folder: pathlib.Path, *, features: str = "none", same_tokenizer: bool = True
+) -> TrainedSystem:
+  """A system on a backbone that is written to `folder`."""
+  config = common.get_config()
+  config.detector.features = features
+  parts: dict[str, tasks.TokenTask | tasks.MentionTask] = {}
+  for name in ("detector", "classifier"):
+    source = tiny.make_backbone(folder / name)
+    if name == "classifier" and not same_tokenizer:
+      path = source / "tokenizer.json"
+      fields = json.loads(path.read_text())
+      vocabulary = fields["model"]["vocab"]
+      vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+      path.write_text(json.dumps(fields))
+    backbone = pretrained.read_backbone(str(source))
+    tokenizer = Tokenizer(str(source), False, 200)
+    settings = task_settings(config, name)
+    parts[name] = (
+      tasks.span_detection(settings, backbone.encoder, tokenizer)
+      if name == "detector"
+      else tasks.span_classification(
+        settings, backbone.encoder, tokenizer, TYPES
+      )
+    )
+  rng = np.random.default_rng(3)
+  params = {}
+  for name, task in parts.items():
+    flat = {
+      key: rng.normal(key.endswith("scale"), 0.3, shape).astype(np.float32)
+      for key, shape in parameter_shapes(task).items()
+    }
+    if name == "detector":
+      # So that labels of all kinds win somewhere.
+      flat["classifier/bias"] -= np.array([-0.8, 0.6, 2.4, -1.1], np.float32)
+    params[name] = parallel.replicate(
+      traverse_util.unflatten_dict(flat, sep="/")
+    )
+  return TrainedSystem("splitner", parts, params, card="# A card\n")
+
+
+@dataclasses.dataclass
+class Capitals:
+  """Stands in for a trained system: runs of capitalised words are mentions.
+
+  Attributes:
+    words: how many words it was given at a time.
+  """
+
+  labels: tuple[str, ...] = ("name", "WORLD")
+  thresholds: Thresholds = dataclasses.field(default_factory=Thresholds)
+  text_style: TextStyle = dataclasses.field(default_factory=TextStyle)
+  words: list[int] = dataclasses.field(default_factory=list)
+
+  def system(self, batch_size: int) -> "Capitals":
+    del batch_size
+    return self
+
+  def predict(self, sentences: Sequence[Sentence]) -> list[list[ScoredSpan]]:
+    self.words.append(sum(len(s.words) for s in sentences))
+    return [self._spans(s.words) for s in sentences]
+
+  def _spans(self, words: Sequence[str]) -> list[ScoredSpan]:
+    spans, start = [], None
+    for i, word in enumerate([*words, ""]):
+      if word[:1].isupper():
+        start = i if start is None else start
+      elif start is not None:
+        label = "WORLD" if words[start].isupper() else "name"
+        spans.append(ScoredSpan(start, i, label, 0.5 + 0.1 * (i - start > 1)))
+        start = None
+    return spans
