@@ -87,7 +87,8 @@ def save(folder: str | os.PathLike[str], model: TrainedSystem) -> None:
     try:
       unfinished.replace(folder)
     except OSError:
-      previous.replace(folder)
+      with contextlib.suppress(FileNotFoundError):
+        previous.replace(folder)
       raise
   except OSError as e:
     raise UserError(

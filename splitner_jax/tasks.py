@@ -243,13 +243,8 @@ class MentionTask:
       ]
     )
     used = sorted({i for i, _ in where})
-    pieces = dict(
-      zip(
-        used,
-        self.tokenizer([sentences[i].words for i in used]),
-        strict=True,
-      )
-    )
+    words = [sentences[i].words for i in used]
+    pieces = dict(zip(used, self.tokenizer(words), strict=True))
     return [
       self._example(i, span, pieces[i], question)
       for (i, span), question in zip(where, asked, strict=True)
@@ -261,13 +256,10 @@ class MentionTask:
     # At least half of the input is left to the question.
     context = min(self.context, self.tokenizer.max_length // 2)
     first, end = context_window(whole.starts, span.start, span.end, context)
-    room = self.tokenizer.max_length - context - 4
-    if len(question.texts) > room:
-      words = windows(question.starts, room, 0)[0][1]
-      question = question.words(0, words)
-    ids, types, texts, _ = self.tokenizer.join(
-      whole.words(first, end), question, double_sep=True
-    )
+    here = whole.words(first, end)
+    room = self.tokenizer.max_length - len(here.texts) - 4
+    question = question.words(*windows(question.starts, room, 0)[0])
+    ids, types, texts, _ = self.tokenizer.join(here, question, double_sep=True)
     known = span.label in self.labels
     label = self.labels.index(span.label) if known else 0
     return Example(
@@ -317,6 +309,16 @@ def _choice(field: str, value: str, options) -> Any:
   return options[value] if isinstance(options, dict) else value
 
 
+def _check_room(tokenizer: Tokenizer, rest: int) -> None:
+  """Raises UserError if no input can hold `rest` tokens and any two words."""
+  least = rest + 2 * MAX_WORD_PIECES
+  if tokenizer.max_length < least:
+    raise UserError(
+      f"config.max_length: {tokenizer.max_length} is too short for the "
+      f"question and two words; use at least {least}"
+    )
+
+
 def span_detection(
   settings: ConfigDict,
   encoder: EncoderConfig,
@@ -347,11 +349,7 @@ def span_detection(
     features = head.features
     vocabs = head.char_vocab_size, head.pattern_vocab_size
   question = tuple(settings.question.split())
-  if tokenizer.max_length < len(question) + 3 + 2 * MAX_WORD_PIECES:
-    raise UserError(
-      f"config.max_length: {tokenizer.max_length} is too short for the "
-      f"question and two words; use at least {len(question) + 150}"
-    )
+  _check_room(tokenizer, 3 + len(tokenizer([question])[0].texts))
   return TokenTask(
     name="detector",
     model=TokenClassifier(
@@ -385,6 +383,7 @@ def span_classification(
     tokenizer: the backbone's tokenizer.
     types: entity types, in the order of the logits.
   """
+  _check_room(tokenizer, 4)
   return MentionTask(
     name="classifier",
     model=SequenceClassifier(encoder, len(types)),

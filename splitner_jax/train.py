@@ -294,9 +294,8 @@ def train(
     # A gradient may overflow before the loss does.
     if not np.isfinite(loss + norm):
       raise UserError(
-        f"{task.name}: the loss is {loss} and the gradient's norm {norm} at "
-        f"step {step}; lower config.{task.name}.learning_rate (now "
-        f"{settings.learning_rate:g}) or look at the data of that step"
+        f"{task.name}: loss {loss}, gradient norm {norm} at step {step}; lower "
+        f"config.{task.name}.learning_rate (now {settings.learning_rate:g})"
       )
     bar.set_postfix_str(
       f"loss {loss:.4f}, dev F1 {max(progress['best_f1'], 0):.2f}",

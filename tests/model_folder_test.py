@@ -135,6 +135,24 @@ def test_whole_or_not_at_all(
   assert model_folder.load(str(copy)).card == trained.card
 
 
+def test_a_failed_rename_keeps_what_was_there(
+  copy: pathlib.Path, trained: TrainedSystem, monkeypatch: pytest.MonkeyPatch
+):
+  replace = pathlib.Path.replace
+
+  def refuse(self: pathlib.Path, target: pathlib.Path):
+    if self.suffix == ".tmp":
+      raise OSError(13, "Permission denied")
+    return replace(self, target)
+
+  monkeypatch.setattr(pathlib.Path, "replace", refuse)
+  for target in (copy, copy.with_name("new")):
+    with pytest.raises(UserError, match="Permission denied"):
+      model_folder.save(target, dataclasses.replace(trained, card="new"))
+  assert names(copy.parent) == ["model", *(f"model/{n}" for n in names(copy))]
+  assert (copy / "README.md").read_text() == trained.card
+
+
 def edit(folder: pathlib.Path, change) -> None:
   path = folder / "config.json"
   config = json.loads(path.read_text())
