@@ -11,4 +11,5 @@ def get_config(variant: str | None = None):
   config.data.name = "demo"
   config.backbone = "minilm"
   config.learning_rate = 2e-4
+  config.epochs = 8
   return common.with_variant(config, variant)

@@ -45,7 +45,9 @@ def card(result: dict[str, Any], command: str) -> str:
     "## Recipe",
     f"splitner_jax {result['splitner_jax']}:\n\n```\n{command}\n```",
     "\n".join(
-      f"- {key}: {value}" for key, value in recipe.items() if value is not None
+      f"- {key}: {'(empty)' if value == '' else value}"
+      for key, value in recipe.items()
+      if value is not None
     ),
   ]
   return "\n\n".join(parts) + "\n"

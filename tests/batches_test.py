@@ -238,6 +238,27 @@ def test_features(devices: int, features: tuple[str, ...]) -> None:
   _check_features(batcher, rows, arrays)
 
 
+def test_texts_of_the_reference() -> None:
+  texts = ["é", "aé1", "</s>"]
+  batcher = Batcher(
+    [_example(np.random.default_rng(0), texts)],
+    ("char", "pattern"),
+    pad_id=0,
+    devices=1,
+    reference_text=True,
+  )
+  room = Shape(4, char=(3, 0), pattern=(3, 0))
+  _, arrays = batcher.assemble(np.array([0]), 4, [room])
+  expected = {
+    "char": [(), (33, 86), (25, 9, 51, 26)],
+    "pattern": [(), (39, 41), (25, 9, 39, 26)],
+  }
+  for name, ids in expected.items():
+    at = arrays[f"{name}_index"][0, 0, :3]
+    rows = arrays[f"{name}_short"][0][at]
+    assert [tuple(row[row > 0]) for row in rows] == ids
+
+
 @pytest.mark.parametrize("devices", [1, 2])
 def test_short_texts_may_stand_in_the_long_table(devices: int) -> None:
   batcher = Batcher(_examples(8), ("char", "pattern"), 0, devices)

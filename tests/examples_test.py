@@ -27,7 +27,9 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
   return Tokenizer(str(folder), is_roberta=False, max_length=512)
 
 
-def _make_roberta(folder: pathlib.Path, **config: bool) -> Tokenizer:
+def _make_roberta(
+  folder: pathlib.Path, *, reference: bool = False, **config: bool
+) -> Tokenizer:
   """Byte-level BPE that, as published ones, adds no leading space itself."""
   tokenizer = tokenizers.Tokenizer(models.BPE())
   tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -50,7 +52,7 @@ def _make_roberta(folder: pathlib.Path, **config: bool) -> Tokenizer:
       }
     )
   )
-  return Tokenizer(str(folder), is_roberta=True, max_length=512)
+  return Tokenizer(str(folder), True, 512, reference)
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,15 @@ def test_spaces_are_no_characters_of_a_token(tmp_path: pathlib.Path) -> None:
   [pieces] = tokenizer([["the cat", "saw"]])
   assert _names(tokenizer, pieces.ids) == ["Ġthe", "Ġcat", "Ġsaw"]
   assert pieces.texts == ["the", "cat", "saw"]
+
+
+def test_roberta_pieces_of_the_reference(tmp_path: pathlib.Path) -> None:
+  """Words without their space."""
+  tokenizer = _make_roberta(tmp_path, reference=True)
+  [pieces] = tokenizer([["cat", "é"]])
+  assert _names(tokenizer, pieces.ids) == ["cat", "Ã", "©"]
+  assert pieces.texts == ["cat", "é", "é"]
+  assert pieces.starts.tolist() == [0, 1, 3]
 
 
 @pytest.mark.parametrize("dropped", ["\u200b", "\u00ad", "\u200d\ufeff"])

@@ -80,6 +80,18 @@ def test_pattern_ids() -> None:
   assert patterns.pattern_ids("é") == (42,)
 
 
+def test_rules_of_the_reference() -> None:
+  """It knows BERT's special tokens only, and drops other characters."""
+  assert [
+    patterns.pattern(text, reference=True)
+    for text in ("[CLS]", "[SEP]", "<s>", "</s>", "Paris")
+  ] == ["C", "S", "<l>", "</l>", "F"]
+  assert patterns.character_ids("éaéb", reference=True) == (33, 34)
+  assert patterns.character_ids("é" + "a" * 40, reference=True) == (33,) * 32
+  assert patterns.pattern_ids("éué", reference=True) == (40,)
+  assert patterns.character_ids("é", reference=True) == ()
+
+
 def test_any_text_has_ids_within_the_vocabularies() -> None:
   rng = np.random.default_rng(0)
   characters = [*_ALPHABET, *"éß日😀\u200b\t"]
