@@ -142,11 +142,11 @@ def test_text_cnn_gradient_is_that_of_the_maximum(masked: _CNN) -> None:
     return jnp.sum(masked.apply(params, table) * directions)
 
   value, gradient = jax.jit(jax.value_and_grad(ours))(masked.params)
-  expected_value, expected = jax.jit(
-    jax.value_and_grad(
-      lambda params: jnp.sum(plain(params, table) * directions)
-    )
-  )(masked.params)
+  # Not compiled: the gradient of max looks for elements equal to the maximum,
+  # and a fused program may compute them twice, with different rounding.
+  expected_value, expected = jax.value_and_grad(
+    lambda params: jnp.sum(plain(params, table) * directions)
+  )(jax.tree.map(jnp.asarray, masked.params))
   np.testing.assert_allclose(value, expected_value, rtol=1e-5)
   assert jax.tree.structure(gradient) == jax.tree.structure(expected)
   for path, leaf in jax.tree.leaves_with_path(gradient):

@@ -1,0 +1,74 @@
+"""Writes the encoder of a trained task as a Hugging Face folder:
+
+python -m splitner_jax.export --workdir=runs/wnut17 --task=detector \
+  --output=FOLDER
+
+Transformers loads it with `AutoModel.from_pretrained(FOLDER)`; config.json and
+the tokenizer are the backbone's, which is looked up as in training.
+"""
+
+import functools
+import json
+import pathlib
+
+from absl import app, flags
+
+from splitner_jax import cli
+from splitner_jax.data.lines import read_lines
+from splitner_jax.errors import UserError
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "of the training run")
+_TASK = flags.DEFINE_enum(
+  "task", "detector", ["detector", "classifier"], "whose encoder"
+)
+_OUTPUT = flags.DEFINE_string("output", None, "folder to be made")
+
+
+def export(workdir: pathlib.Path, task: str, output: str) -> None:
+  """Writes the folder: whole or not at all.
+
+  Args:
+    workdir: of a finished run.
+    task: "detector" or "classifier".
+    output: the folder; must be empty or not exist.
+
+  Raises:
+    UserError: the run is not finished, its backbone is gone, or the folder
+      cannot be written.
+  """
+  from splitner_jax import model_folder, parallel, pretrained
+
+  path = workdir / "config.json"
+  try:
+    config = json.loads("\n".join(read_lines(path)))
+    settings = config | {
+      key: value for key, value in config[task].items() if value is not None
+    }
+    name = settings.get("checkpoint") or settings["backbone"]
+  except (KeyError, TypeError, AttributeError, ValueError) as e:
+    if isinstance(e, UserError):
+      raise
+    raise UserError(f"{path}: is no config of a training run") from e
+  params = model_folder.load(str(workdir / "model")).params[task]
+  backbone = pretrained.read_backbone(pretrained.resolve(name))
+  pretrained.export(parallel.to_host(params), output, backbone)
+
+
+def _check_flags() -> None:
+  if not _WORKDIR.value or not _OUTPUT.value:
+    raise UserError("--workdir and --output are needed; see --help")
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  try:
+    export(pathlib.Path(_WORKDIR.value), _TASK.value, _OUTPUT.value)
+  except UserError as e:
+    cli.fail(str(e))
+  print(f"{_TASK.value}'s encoder: {_OUTPUT.value}")
+
+
+if __name__ == "__main__":
+  app.run(
+    main, flags_parser=functools.partial(cli.parse_flags, check=_check_flags)
+  )
