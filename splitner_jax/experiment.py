@@ -13,6 +13,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 from ml_collections import ConfigDict
 
 from splitner_jax import (
+  calibration,
   evaluate,
   model_card,
   model_folder,
@@ -287,13 +288,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
       part.fill,
       workdir / task.name,
     )
-    forward = Forward(
-      task.model,
-      task.features,
-      task.tokenizer.pad_id,
-      settings.inference_batch_size,
-      task.tokenizer.reference,
-    )
+    forward = Forward(task, settings.inference_batch_size)
     return functools.partial(forward, params)
 
   system = SplitNER(
@@ -303,13 +298,20 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
     trained(experiment.classifier),
   )
 
+  system, calibrated = calibration.calibrate(system, corpus.dev)
+
   result = report.start(config, corpus, progress)
+  result["calibration"] = calibrated
   (workdir / "predictions").mkdir(exist_ok=True)
   for split, sentences in (("dev", corpus.dev), ("test", corpus.test)):
     if not sentences:
       continue
     log.info("tagging %s", split)
     result[split], predicted = evaluate.evaluate(system, sentences)
+    if split == "test":
+      calibrated["entity_score_on_test"] = calibration.score_errors(
+        system, sentences, predicted
+      )
     stem = workdir / "predictions" / split
     formats.write_columns(stem.with_suffix(".tsv"), sentences, predicted)
     formats.write_jsonl(stem.with_suffix(".jsonl"), sentences, predicted)

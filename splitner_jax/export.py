@@ -17,11 +17,11 @@ from splitner_jax import cli
 from splitner_jax.data.lines import read_lines
 from splitner_jax.errors import UserError
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "of the training run")
+_WORKDIR = flags.DEFINE_string("workdir", "", "of the training run")
 _TASK = flags.DEFINE_enum(
   "task", "detector", ["detector", "classifier"], "whose encoder"
 )
-_OUTPUT = flags.DEFINE_string("output", None, "folder to be made")
+_OUTPUT = flags.DEFINE_string("output", "", "folder to be made")
 
 
 def export(workdir: pathlib.Path, task: str, output: str) -> None:

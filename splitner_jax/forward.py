@@ -4,37 +4,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from flax import linen as nn
 
 from splitner_jax import parallel
 from splitner_jax.data.batches import Batcher, Shape, inference_batches
 from splitner_jax.data.examples import Example
+from splitner_jax.tasks import Task
 
 
 class Forward:
-  """Runs a model over any number of examples.
+  """Runs a task's model over any number of examples.
 
   Attributes:
-    model: a module of `models.heads`.
-    features: the model's features, for the batches.
-    pad_id: vocabulary id of padding.
-    reference_text: see `data.batches.Batcher`.
+    task: whose model it is.
     batch_size: rows of a batch, over all devices; rounded up to their number.
   """
 
-  def __init__(
-    self,
-    model: nn.Module,
-    features: Sequence[str],
-    pad_id: int,
-    batch_size: int = 32,
-    reference_text: bool = False,
-  ):
-    self.features = tuple(features)
-    self.pad_id = pad_id
-    self.reference_text = reference_text
+  def __init__(self, task: Task, batch_size: int = 32):
+    self.task = task
     devices = parallel.device_count()
     self.batch_size = -(-batch_size // devices) * devices
+    model = task.model
     self._run = parallel.compile_forward(
       lambda params, batch: model.apply({"params": params}, batch)
     )
@@ -53,13 +42,20 @@ class Forward:
     """
     results: list[np.ndarray] = [np.zeros(0)] * len(examples)
     devices = parallel.device_count()
+    tokenizer = self.task.tokenizer
     batcher = Batcher(
-      examples, self.features, self.pad_id, devices, self.reference_text
+      examples,
+      self.task.features,
+      tokenizer.pad_id,
+      devices,
+      tokenizer.reference,
     )
 
     def batches():
       plan = inference_batches([len(e) for e in examples], self.batch_size)
-      for length, rows in plan:
+      for rounded, rows in plan:
+        # The model may have no positions for what rounding adds.
+        length = min(rounded, tokenizer.max_length)
         _, batch = batcher.assemble(rows, length, self._shapes(length))
         del batch["labels"], batch["weights"], batch["row_mask"]
         yield rows, parallel.put_batch(batch)
@@ -84,12 +80,12 @@ class Forward:
     return results
 
   def _shapes(self, length: int) -> list[Shape]:
-    if not self.features:
+    if not self.task.features:
       return [Shape(length)]
     tokens = self.batch_size // parallel.device_count() * length
     # Sub-tokens repeat, and few are long; what does not fit takes the second.
     usual = (64 + tokens // 2, 16 + tokens // 16)
     return [
-      Shape(length, **dict.fromkeys(self.features, usual)),
-      Shape(length, **dict.fromkeys(self.features, (16, tokens))),
+      Shape(length, **dict.fromkeys(self.task.features, usual)),
+      Shape(length, **dict.fromkeys(self.task.features, (16, tokens))),
     ]

@@ -162,6 +162,7 @@ def _describe(task: AnyTask) -> dict[str, Any]:
       **common,
       "labels": list(task.labels),
       "context": task.context,
+      "temperature": task.temperature,
     }
   return {
     "kind": "token",
@@ -265,6 +266,8 @@ def _make_task(
         tokenizer=tokenizer,
         labels=labels,
         context=fields["context"],
+        # Folders of the first days have none.
+        temperature=float(fields.get("temperature", 1.0)),
       )
     scheme = LabelScheme(fields["scheme"], tuple(fields["types"]))
     features = tuple(fields["features"])

@@ -245,6 +245,10 @@ class SplitNER:
 
 
 if __name__ == "__main__":
+  from absl import flags
+
   from splitner_jax import tag_files
 
+  # As the program's own, for --help to show them.
+  flags.adopt_module_key_flags(tag_files)
   tag_files.run()

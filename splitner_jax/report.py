@@ -5,7 +5,8 @@ score), `reference_protocol` (how the paper's code counts, for comparison with
 the paper only), `detection`, `classification_on_gold`, each with `precision`,
 `recall`, `f1` in percent, and `per_type` where it applies; and `sentences`,
 `gold_mentions`, `gold_lost_to_length`. `seconds` are without compile time,
-which stands apart.
+which stands apart. `calibration` has the temperature and expected calibration
+errors, see `calibration`.
 """
 
 import json
@@ -90,11 +91,11 @@ def table(result: dict[str, Any]) -> str:
         row = result[split][key]
         figures = [f"{row[k]:.2f}" for k in ("precision", "recall", "f1")]
         rows.append([title, split, *figures])
-  return _markdown_table(rows, left=2)
+  return markdown_table(rows, left=2)
 
 
-def _markdown_table(rows: list[list[str]], left: int) -> str:
-  """The first row is the head; so many columns are left-aligned."""
+def markdown_table(rows: list[list[str]], left: int) -> str:
+  """An aligned table: the first row is the head, `left` columns are text."""
   widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
 
   def line(row: list[str]) -> str:
@@ -126,6 +127,7 @@ def markdown(result: dict[str, Any]) -> str:
     "sentences without a detected mention, as the code of the paper does; it "
     "is for comparison with the paper only.",
     table(result),
+    _calibration(result["calibration"]),
   ]
   for split in SPLITS:
     if split in result:
@@ -142,6 +144,24 @@ def markdown(result: dict[str, Any]) -> str:
       f"seconds of each epoch: {epochs} (compiling: {seconds['compile']:.1f})"
     )
   return "\n\n".join(parts) + "\n"
+
+
+def _calibration(found: dict[str, Any]) -> str:
+  def errors(key: str) -> str:
+    before, after = found[key]["before"], found[key]["after"]
+    return f"{before:.2f} before, {after:.2f} after"
+
+  text = (
+    f"Temperature of the type's probability, fitted on dev: "
+    f"{found['temperature']:.3f}. Expected calibration error of that "
+    f"probability on gold dev mentions: {errors('type_on_gold_dev')}"
+  )
+  if "entity_score_on_test" in found:
+    text += (
+      "; of the entities' scores on test predictions: "
+      f"{errors('entity_score_on_test')}"
+    )
+  return f"{text}."
 
 
 def _split_section(split: str, scores: dict[str, Any]) -> list[str]:
@@ -164,5 +184,5 @@ def _split_section(split: str, scores: dict[str, Any]) -> list[str]:
     f"mentions, {scores['gold_lost_to_length']} of them lost to length; the "
     f"reference protocol scores {merged} sentences. Tagging took "
     f"{scores['seconds']['inference']:.1f} s.",
-    _markdown_table(rows, left=1),
+    markdown_table(rows, left=1),
   ]

@@ -168,5 +168,4 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
   """For `python -m splitner_jax.predict`."""
-  flags.adopt_module_key_flags(sys.modules[__name__])
   app.run(main, flags_parser=lambda argv: cli.parse_flags(argv, _check_flags))

@@ -220,6 +220,7 @@ class MentionTask:
   Attributes:
     labels: entity types, in the order of the logits.
     context: the most sub-tokens of the sentence that the model reads.
+    temperature: what the logits are divided by before they are probabilities.
   """
 
   name: str
@@ -229,6 +230,7 @@ class MentionTask:
   labels: tuple[str, ...]
   context: int
   features: tuple[str, ...] = ()
+  temperature: float = 1.0
 
   def _inputs(
     self,
@@ -284,12 +286,12 @@ class MentionTask:
     sentences: Sequence[Sentence],
     mentions: Sequence[Sequence[Span | ScoredSpan]],
   ) -> list[list[tuple[str, float]]]:
-    """Type and its probability, softmax of the logits, of each mention."""
+    """Type of each mention and its probability, softmax(logits / T)."""
     examples = self._inputs(sentences, mentions)
     answers: list[list[tuple[str, float]]] = [[] for _ in sentences]
     for example, logits in zip(examples, run(examples), strict=True):
       best = int(logits.argmax())
-      score = float(np.exp(_log_softmax(logits)[best]))
+      score = float(np.exp(_log_softmax(logits / self.temperature)[best]))
       answers[example.sentence].append((self.labels[best], score))
     return answers
 

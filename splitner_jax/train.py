@@ -156,7 +156,10 @@ def prepare(
       f"{task.name}: the training sentences hold no mention to learn from"
     )
   lengths = np.array([len(e) for e in examples])
-  buckets = fit_buckets(lengths, settings.batch_size)
+  # The model may have no positions for what rounding adds.
+  buckets = np.minimum(
+    fit_buckets(lengths, settings.batch_size), task.tokenizer.max_length
+  ).tolist()
   plan = BatchPlan(lengths, settings.batch_size, settings.seed, tuple(buckets))
   batcher = Batcher(
     examples,
@@ -271,13 +274,7 @@ def train(
 
   # Step.
   train_step = parallel.compile_step(make_step(task, setup.transform))
-  forward = Forward(
-    task.model,
-    task.features,
-    task.tokenizer.pad_id,
-    settings.inference_batch_size,
-    task.tokenizer.reference,
-  )
+  forward = Forward(task, settings.inference_batch_size)
   writer = tensorboardX.SummaryWriter(
     str(folder / "tensorboard"), purge_step=progress["step"] or None
   )

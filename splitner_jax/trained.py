@@ -1,7 +1,6 @@
 """A trained system: what training hands to prediction."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -90,15 +89,8 @@ def task_names(kind: str) -> list[str]:
 
 def _run(task: AnyTask, params: Any, batch_size: int) -> Run:
   """The forward pass; a few examples do not pay for a whole batch's rows."""
-  make = functools.partial(
-    Forward,
-    task.model,
-    task.features,
-    task.tokenizer.pad_id,
-    reference_text=task.tokenizer.reference,
-  )
-  large = make(batch_size=batch_size)
-  small = make(batch_size=max(1, batch_size // 8))
+  large = Forward(task, batch_size)
+  small = Forward(task, max(1, batch_size // 8))
 
   def run(examples):
     few = len(examples) <= small.batch_size

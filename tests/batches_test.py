@@ -160,14 +160,8 @@ def test_arrays(devices: int, sequence: bool) -> None:
   shapes = [Shape(12), Shape(16)]
   shape, arrays = batcher.assemble(_ROWS, 12, shapes)
   assert shape == Shape(12)
-  assert arrays.keys() == {
-    "input_ids",
-    "token_types",
-    "mask",
-    "row_mask",
-    "labels",
-    "weights",
-  }
+  names = "input_ids token_types mask row_mask labels weights"
+  assert arrays.keys() == set(names.split())
   for name, array in arrays.items():
     assert array.shape[:2] == (devices, 4 // devices), name
   flat = {key: a.reshape(4, *a.shape[2:]) for key, a in arrays.items()}

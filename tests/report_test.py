@@ -75,6 +75,25 @@ def _check_figures(row):
     assert row["f1"] == 0
 
 
+def test_calibration(result, workdir):
+  found = result["calibration"]
+  assert found.keys() == {
+    "temperature",
+    "type_on_gold_dev",
+    "entity_score_on_test",
+  }
+  model = json.loads((workdir / "model" / "config.json").read_text())
+  stored = model["tasks"]["classifier"]["temperature"]
+  assert stored == found["temperature"] != 1.0
+  text = " ".join((workdir / "report.md").read_text().split())
+  assert f"fitted on dev: {stored:.3f}." in text
+  for key in ("type_on_gold_dev", "entity_score_on_test"):
+    before, after = found[key]["before"], found[key]["after"]
+    assert 0 <= after <= 100
+    assert before != after
+    assert f"{before:.2f} before, {after:.2f} after" in text
+
+
 def test_seconds(result):
   for name in ("detector", "classifier"):
     seconds, training = result["seconds"][name], result["training"][name]
@@ -150,9 +169,13 @@ def _tables(text):
 
 
 def test_a_corpus_without_test(result):
-  text = report.markdown({k: v for k, v in result.items() if k != "test"})
+  calibrated = dict(result["calibration"])
+  del calibrated["entity_score_on_test"]
+  rest = {k: v for k, v in result.items() if k != "test"}
+  text = report.markdown(rest | {"calibration": calibrated})
   assert "## Dev by type" in text
   assert "Test by type" not in text
+  assert "on test" not in text
   assert not re.search(r"\| test +\|", text)
 
 

@@ -178,3 +178,16 @@ def test_an_end_in_the_middle_leaves_no_file(
   assert process.returncode == 128 + kind
   assert "Traceback" not in err
   assert list(tmp_path.iterdir()) == []
+
+
+def test_help_has_the_options():
+  process = subprocess.run(
+    [sys.executable, "-m", "splitner_jax.predict", "--help"],
+    cwd=pathlib.Path(__file__).parents[1],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert process.returncode == 0
+  for option in ("--model: ", "--input: ", "--format: ", "--threshold: "):
+    assert option in process.stdout

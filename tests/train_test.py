@@ -50,7 +50,9 @@ class _Task:
   loss: losses.Loss = losses.cross_entropy
   name: str = "detector"
   model: nn.Module = dataclasses.field(default_factory=_Model)
-  tokenizer: ClassVar = types.SimpleNamespace(pad_id=0, reference=False)
+  tokenizer: ClassVar = types.SimpleNamespace(
+    pad_id=0, reference=False, max_length=512
+  )
   evaluated: list[Any] = dataclasses.field(default_factory=list)
 
   def training_examples(self, sentences) -> tuple[list[Example], int]:

@@ -93,7 +93,7 @@ class BatchPlan:
   Attributes:
     lengths: int[N] lengths of the examples.
     batch_size: rows of a batch, over all devices.
-    seed: any integer.
+    seed: 0 or more.
     buckets: increasing bucket lengths.
   """
 

@@ -1,0 +1,43 @@
+"""The benchmark command runs; its figures are nobody's promise here."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+
+from tests import runs, tiny
+
+
+def test_every_side_takes_its_turn(tmp_path):
+  tiny.make_backbone(tmp_path / "backbone")
+  tiny.make_wnut(tmp_path / "data")
+  process = subprocess.run(
+    [
+      *(sys.executable, "-m", "splitner_jax.benchmark"),
+      *("--config=configs/wnut17.py", "--steps=2", "--block=1"),
+      f"--config.backbone={tmp_path}/backbone",
+      f"--config.data.dir={tmp_path}/data",
+      *("--config.max_length=160", "--config.detector.features=none"),
+    ],
+    cwd=runs.ROOT,
+    env=os.environ
+    | {"JAX_NUM_CPU_DEVICES": "1", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+    capture_output=True,
+    text=True,
+    timeout=300,
+    check=False,
+  )
+
+  assert process.returncode == 0, process.stderr
+  lines = process.stdout.splitlines()
+  sides = ["detector", "classifier"]
+  if importlib.util.find_spec("torch"):
+    sides.append("plain tagger (torch)")
+  else:
+    assert lines.pop(0) == "torch is not installed: no plain tagger"
+  for side, line in zip(sides, lines, strict=True):
+    assert line.startswith(side)
+    seconds = float(re.search(r"([\d.]+) s an epoch of \d+ steps", line)[1])
+    assert seconds > 0
+  assert lines[-1].endswith("1.00 of the last line's")

@@ -1,0 +1,333 @@
+"""Temperature, calibration error, and thresholds with their command."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from unittest import mock
+
+import numpy as np
+import pytest
+from absl import flags
+
+from splitner_jax import calibration, metrics, model_folder, tune_thresholds
+from splitner_jax.calibration import Counts, Judged, Target
+from splitner_jax.data import formats
+from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
+from splitner_jax.errors import UserError
+from splitner_jax.trained import Thresholds, TrainedSystem
+from tests import tiny_system
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
+def test_a_known_temperature_is_found(temperature: float):
+  rng = np.random.default_rng(0)
+  logits = rng.normal(0, 2, (20_000, 4))
+  # The Gumbel trick: labels drawn from softmax(logits).
+  labels = (logits + rng.gumbel(size=logits.shape)).argmax(axis=-1)
+  found = calibration.fit_temperature(
+    (temperature * logits).astype(np.float32), labels.tolist()
+  )
+  assert found == pytest.approx(temperature, rel=0.03)
+
+
+def test_temperature_of_odd_examples():
+  fit = calibration.fit_temperature
+  assert fit(np.zeros((0, 3)), []) == 1.0
+  few = calibration.ENOUGH - 1
+  assert fit(np.eye(few), list(range(few))) == 1.0
+  # Always right, always wrong, extreme logits: a bound, and no overflow.
+  logits = np.tile([1e4, 0.0], (30, 1))
+  assert fit(logits / 1e4, [0] * 30) == pytest.approx(1 / 20, rel=1e-4)
+  assert fit(logits, [1] * 30) == pytest.approx(20, rel=1e-4)
+
+
+def test_expected_calibration_error():
+  error = calibration.expected_calibration_error
+  assert error(np.array([]), np.array([], bool)) == 0.0
+  scores = np.array([0.12, 0.18, 0.9, 0.98, 1.0])
+  correct = np.array([False, True, True, True, False])
+  # Two bins: 2/5 of |0.15 - 1/2| and 3/5 of |0.96 - 2/3|.
+  assert error(scores, correct) == pytest.approx(14 + 17.6)
+  # One bin: |0.636 - 3/5|.
+  assert error(scores, correct, bins=1) == pytest.approx(3.6)
+
+
+_SCORES = np.array([0.3, 0.9, 0.5, 0.7, 0.7])
+_CORRECT = np.array([False, True, True, False, True])
+# Kept from the top: 1 of 1, 2 of 3 (a tie), 3 of 4, 3 of 5 are correct.
+
+
+@pytest.mark.parametrize(
+  ("target", "threshold", "predicted", "correct"),
+  [
+    ("precision:0.95", 0.8, 1, 1),
+    ("precision:0.75", 0.4, 4, 3),  # Better recall than 1 of 1.
+    ("precision:0.6", 0.4, 4, 3),  # A fifth, wrong, adds nothing.
+    ("recall:0.5", 0.4, 4, 3),  # Better precision than 2 of 3.
+    ("recall:0.1", 0.8, 1, 1),
+    ("recall:0.9", 0.4, 4, 3),  # Not reached: 3 of 4.
+    ("f1", 0.4, 4, 3),
+  ],
+)
+def test_threshold(target: str, threshold: float, predicted, correct):
+  found, counts = calibration.choose_threshold(
+    _SCORES, _CORRECT, 4, Target.parse(target)
+  )
+  assert found == pytest.approx(threshold)
+  assert counts == Counts(4, predicted, correct)
+  assert sum(score >= found for score in _SCORES) == predicted
+
+
+def test_threshold_of_odd_scores():
+  target = Target("precision", 1.0)
+  none = np.array([])
+  assert calibration.choose_threshold(none, none > 0, 3, target) == (
+    0.0,
+    Counts(3, 0, 0),
+  )
+  found, counts = calibration.choose_threshold(
+    np.array([0.5, 0.4]), np.array([False, True]), 1, Target("recall", 1.0)
+  )
+  assert (found, counts) == (0.0, Counts(1, 2, 1))
+  # No float is between them; their mean is rounded to the lower one.
+  scores = np.array([1 - 2**-52, 1 - 2**-53])
+  found, _ = calibration.choose_threshold(
+    scores, np.array([False, True]), 1, target
+  )
+  assert (scores >= found).tolist() == [False, True]
+
+
+def test_counts():
+  counts = Counts(gold=8, predicted=4, correct=3)
+  assert (counts.precision, counts.recall) == (0.75, 0.375)
+  assert counts.f1 == 0.5
+  assert Counts(0, 0, 0)[:] == (0, 0, 0)
+  assert Counts(0, 0, 0).f1 == Counts(0, 0, 0).precision == 0
+
+
+@pytest.mark.parametrize(
+  "text", ["", "f2", "f1:0.5", "recall", "recall:x", "recall:0", "recall:80"]
+)
+def test_no_target(text: str):
+  with pytest.raises(UserError, match="is none of precision:P") as caught:
+    Target.parse(text)
+  assert "\n" not in str(caught.value)
+
+
+def test_judged_as_the_scorer_does():
+  sentences = [
+    Sentence(("a", "b", "c"), (Span(0, 1, "x"), Span(1, 3, "y"))),
+    Sentence(("a",), (Span(0, 1, "x"),)),
+  ]
+  predicted = [
+    [ScoredSpan(0, 1, "y", 0.9), ScoredSpan(1, 3, "y", 0.8)],
+    [ScoredSpan(0, 1, "x", 0.7)],
+  ]
+  judged = Judged.of(sentences, predicted)
+  scores = metrics.score([s.spans for s in sentences], predicted)
+  for mine, theirs in (
+    (judged, scores),
+    *((judged.part(x), scores["per_type"][x]) for x in "xy"),
+  ):
+    counts = mine.counts()
+    for measure in ("precision", "recall", "f1"):
+      share = getattr(counts, measure)
+      assert 100 * share == pytest.approx(theirs[measure])
+  assert judged.counts(0.85, {"x": 0.0}) == Counts(3, 2, 1)
+
+
+def _judged(**types: tuple[int, list[tuple[float, bool]]]) -> Judged:
+  rows = [(label, *row) for label, (_, x) in types.items() for row in x]
+  labels, scores, correct = zip(*rows, strict=True)
+  gold = {label: n for label, (n, _) in types.items()}
+  return Judged(np.array(scores), np.array(correct), np.array(labels), gold)
+
+
+def test_types_with_enough_mentions_have_thresholds():
+  good = [(0.4, True)] * 20 + [(0.3, False)] * 20
+  bad = [(0.8, True)] * 20 + [(0.6, False)] * 20
+  judged = _judged(
+    good=(20, good), bad=(20, bad), rare=(19, [(0.6, False)]), never=(20, [])
+  )
+  default, per_type = calibration.choose_thresholds(judged, Target("f1"))
+  assert per_type == pytest.approx({"good": 0.35, "bad": 0.7})
+  assert judged.counts(default, per_type).f1 > judged.counts(default).f1
+
+
+def test_one_threshold_where_it_is_better():
+  # Apart, `many` would keep all: 27 of 30. Together with the two mentions that
+  # are above any threshold, that would be 27 of 32.
+  judged = _judged(
+    many=(30, [(0.9, True)] * 20 + [(0.5, True)] * 7 + [(0.5, False)] * 3),
+    rare=(10, [(0.95, False)] * 2),
+  )
+  target = Target("precision", 0.9)
+  default, per_type = calibration.choose_thresholds(judged, target)
+  assert per_type == {}
+  assert judged.counts(default) == Counts(40, 22, 20)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedSystem:
+  return tiny_system.make(tmp_path_factory.mktemp("backbones"))
+
+
+@pytest.fixture(scope="module")
+def sentences(trained: TrainedSystem) -> list[Sentence]:
+  """What the system itself says, partly; half of its types are wrong."""
+  rng = np.random.default_rng(5)
+  letters = list("abcdefghijklmnopqrstuvwxyz")
+  texts = [
+    Sentence(tuple(map(str, rng.choice(letters, 12)))) for _ in range(40)
+  ]
+  found = trained.system(32).predict(texts)
+  assert sum(map(len, found)) > 60
+  return [
+    dataclasses.replace(
+      s,
+      spans=tuple(
+        span.span if rng.random() < 0.5 else span.span._replace(label="person")
+        for span in row[::2]
+      ),
+    )
+    for s, row in zip(texts, found, strict=True)
+  ]
+
+
+def test_calibration_of_a_system(trained: TrainedSystem, sentences):
+  system = trained.system(32)
+  calibrated, found = calibration.calibrate(system, sentences)
+  assert found["temperature"] == calibrated.classifier.temperature != 1.0
+  plain, warm = system.predict(sentences), calibrated.predict(sentences)
+  for row, other in zip(plain, warm, strict=True):
+    assert [s.span for s in row] == [s.span for s in other]
+
+  def error(predicted) -> float:
+    judged = Judged.of(sentences, predicted)
+    return calibration.expected_calibration_error(judged.scores, judged.correct)
+
+  errors = calibration.score_errors(calibrated, sentences, warm)
+  assert errors == pytest.approx({"before": error(plain), "after": error(warm)})
+  assert errors["before"] != errors["after"]
+  assert (
+    found["type_on_gold_dev"]["after"] < found["type_on_gold_dev"]["before"]
+  )
+
+  unlabelled = [dataclasses.replace(s, spans=()) for s in sentences]
+  again, found = calibration.calibrate(system, unlabelled)
+  assert again.classifier.temperature == 1.0
+  assert found["type_on_gold_dev"] == {"before": 0.0, "after": 0.0}
+
+
+def test_the_folder_keeps_the_temperature(trained, tmp_path: pathlib.Path):
+  classifier = dataclasses.replace(trained.tasks["classifier"], temperature=2.5)
+  tasks = {**trained.tasks, "classifier": classifier}
+  model_folder.save(tmp_path / "m", dataclasses.replace(trained, tasks=tasks))
+  loaded = model_folder.load(str(tmp_path / "m"))
+  assert loaded.tasks["classifier"].temperature == 2.5
+
+
+def test_recall_is_bought(trained: TrainedSystem, sentences):
+  # At first the detector says O too often.
+  detector = dataclasses.replace(trained.tasks["detector"], o_bias=1.0)
+  timid = dataclasses.replace(
+    trained, tasks={**trained.tasks, "detector": detector}
+  )
+  tuned, text = tune_thresholds.tune(timid, sentences, Target("recall", 0.4))
+  assert tuned.tasks["detector"].o_bias in tune_thresholds.O_BIASES
+  assert "o_bias of the detector: 1 before" in text
+  assert "recall 40.00 is reached" in text
+  kept = tuned.thresholds
+  predicted = tuned.system(32).predict(sentences)
+  counts = Judged.of(sentences, predicted).counts(kept.default, kept.per_type)
+  assert counts.recall >= 0.4
+  assert f"{100 * counts.recall:.2f}" in text.split("| after")[1]
+
+
+@pytest.fixture
+def model(trained: TrainedSystem, tmp_path: pathlib.Path) -> pathlib.Path:
+  model_folder.save(tmp_path / "model", trained)
+  return tmp_path / "model"
+
+
+@pytest.fixture
+def dev(sentences, tmp_path: pathlib.Path) -> pathlib.Path:
+  formats.write_jsonl(tmp_path / "dev.jsonl", sentences)
+  return tmp_path / "dev.jsonl"
+
+
+def _command(monkeypatch: pytest.MonkeyPatch, **values) -> int | str | None:
+  """Runs the command; its status."""
+  monkeypatch.setattr(flags, "FLAGS", flags.FlagValues())
+  monkeypatch.setattr(
+    tune_thresholds.app,
+    "run",
+    lambda main, flags_parser: main(flags_parser(argv)),
+  )
+  monkeypatch.setattr("splitner_jax.runtime.use_compilation_cache", lambda: 0)
+  monkeypatch.setattr(tune_thresholds, "absl_logging", mock.Mock())
+  argv = ["calibration", *(f"--{k}={v}" for k, v in values.items())]
+  for name in ("model", "data", "target"):
+    flags.DEFINE_string(name, None, "", flag_values=flags.FLAGS)
+  monkeypatch.setattr(flags, "DEFINE_string", lambda *_, **__: None)
+  try:
+    tune_thresholds.run()
+  except SystemExit as e:
+    return e.code
+  return 0
+
+
+def test_command(model, dev, sentences, monkeypatch, capsys):
+  target = "precision:0.999"
+  assert not _command(monkeypatch, model=model, data=dev, target=target)
+  out = capsys.readouterr().out
+  loaded = model_folder.load(str(model))
+  assert loaded.thresholds != Thresholds()
+  config = json.loads((model / "config.json").read_text())
+  assert config["thresholds"]["default"] == loaded.thresholds.default
+  rows = [r.split() for r in out.splitlines() if r.startswith("| all")]
+  assert [row[3] for row in rows] == ["before", "after"]
+  predicted = loaded.system(32).predict(sentences)
+  kept = [
+    [s for s in row if s.score >= loaded.thresholds.of(s.label)]
+    for row in predicted
+  ]
+  for row, found in zip(rows, (predicted, kept), strict=True):
+    scores = metrics.score([s.spans for s in sentences], found)
+    figures = [f"{scores[k]:.2f}" for k in ("precision", "recall", "f1")]
+    assert row[9::2][:3] == figures
+  precision = scores["precision"]
+  if precision < 99.9:
+    short = f"{precision:.2f}, {99.9 - precision:.2f} too low"
+    assert (
+      f"cannot be reached on this data: the nearest found is {short}" in out
+    )
+  else:
+    assert "precision 99.90 is reached" in out
+
+
+def test_mistakes_are_one_line(model, dev, tmp_path, monkeypatch, capsys):
+  (other := tmp_path / "other").mkdir()
+  empty = tmp_path / "empty.tsv"
+  empty.write_text("a O\n")
+  inside = pathlib.Path(shutil.copy(dev, model / "dev.jsonl"))
+  good = {"model": model, "data": dev, "target": "f1"}
+  before = (model / "config.json").read_bytes()
+  for message, change in {
+    "--model is missing": {"model": ""},
+    "no such file": {"data": tmp_path / "no.tsv"},
+    "has no mentions": {"data": empty},
+    "is in the model's folder": {"data": inside},
+    "no/folder is no folder": {"model": "no/folder"},
+    f"{other}: no model of splitner_jax": {"model": other},
+    "--target: 'best' is none of": {"target": "best"},
+  }.items():
+    status = _command(monkeypatch, **good | change)
+    monkeypatch.undo()
+    shown = capsys.readouterr()
+    assert (status, shown.out) == (1, ""), message
+    assert message in shown.err
+    assert shown.err.startswith("error: ")
+    assert shown.err.count("\n") == 1
+  assert (model / "config.json").read_bytes() == before
