@@ -1,6 +1,11 @@
-"""Training time of both tasks beside a plain tagger, in one run:
+"""Time of SplitNER beside a plain tagger on PyTorch, in one run:
 
 python -m splitner_jax.benchmark --config=configs/wnut17.py
+python -m splitner_jax.benchmark --config=configs/wnut17.py --model=FOLDER
+
+The first trains: a step of each task and of the tagger. The second tags the
+test sentences as text, tokenisation and decoding inside the clock: the model,
+and transformers' token-classification pipeline on the same backbone.
 
 The plain tagger is a transformers token classifier on PyTorch: same backbone,
 random batches padded to their longest sentence, AdamW, clipping, dropout. It
@@ -10,6 +15,7 @@ the mean step times the steps of an epoch. Figures are for comparison with each
 other, not with another machine's.
 """
 
+import functools
 import itertools
 import os
 import time
@@ -20,13 +26,18 @@ import numpy as np
 from absl import app, flags
 from ml_collections import config_flags
 
+from splitner_jax import cli
 from splitner_jax.data.sentences import Sentence
+from splitner_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "as for main")
-_STEPS = flags.DEFINE_integer("steps", 80, "measured steps of each side")
+_MODEL = flags.DEFINE_string("model", None, "tag with this trained model")
+_STEPS = flags.DEFINE_integer(
+  "steps", 80, "measured steps of each side, or rounds of tagging"
+)
 _BLOCK = flags.DEFINE_integer("block", 10, "steps between two turns")
 
-Step = Callable[[], None]
+Step = Callable[[], Any]
 
 
 def _ours(part: Any, sentences: Sequence[Sentence]) -> tuple[Step, int]:
@@ -89,13 +100,20 @@ def _plain_tagger(part: Any, sentences: Sequence[Sentence]) -> tuple[Step, int]:
   return step, -(-len(inputs) // settings.batch_size)
 
 
-def main(argv: list[str]) -> None:
-  del argv
-  from splitner_jax import experiment, runtime
+def _measure(sides: dict[str, Step], turns: int, block: int) -> dict:
+  """Mean seconds of a step of each side, which take turns of so many steps."""
+  seconds: dict[str, list[float]] = {name: [] for name in sides}
+  for turn in range(-1, turns):
+    for name, step in sides.items():
+      for _ in range(block):
+        start = time.perf_counter()
+        step()
+        if turn >= 0:  # The first turn warms up.
+          seconds[name].append(time.perf_counter() - start)
+  return {name: float(np.mean(times)) for name, times in seconds.items()}
 
-  runtime.start_log()
-  config = _CONFIG.value
-  run = experiment.prepare(config)
+
+def _train(run: Any) -> None:
   sides: dict[str, tuple[Step, int]] = {}
   for part in (run.detector, run.classifier):
     sides[part.task.name] = _ours(part, run.corpus.train)
@@ -105,23 +123,79 @@ def main(argv: list[str]) -> None:
     )
   except ImportError:
     print("torch is not installed: no plain tagger")
-  seconds: dict[str, list[float]] = {name: [] for name in sides}
-  for turn in range(-1, _STEPS.value // _BLOCK.value):
-    for name, (step, _) in sides.items():
-      for _ in range(_BLOCK.value):
-        start = time.perf_counter()
-        step()
-        if turn >= 0:  # The first turn warms up.
-          seconds[name].append(time.perf_counter() - start)
-  epochs = {n: np.mean(seconds[n]) * steps for n, (_, steps) in sides.items()}
+  seconds = _measure(
+    {name: step for name, (step, _) in sides.items()},
+    _STEPS.value // _BLOCK.value,
+    _BLOCK.value,
+  )
+  epochs = {name: seconds[name] * steps for name, (_, steps) in sides.items()}
   base = list(epochs.values())[-1]
   for name, epoch in epochs.items():
     print(
-      f"{name:22} {1000 * np.mean(seconds[name]):7.1f} ms a step, "
+      f"{name:22} {1000 * seconds[name]:7.1f} ms a step, "
       f"{epoch:7.1f} s an epoch of {sides[name][1]} steps, "
       f"{epoch / base:5.2f} of the last line's"
     )
 
 
+def _tag(run: Any, model: str) -> None:
+  from splitner_jax import SplitNER
+
+  texts = [s.text for s in run.corpus.test]
+  batch = run.detector.settings.inference_batch_size
+  ner = SplitNER.from_pretrained(model)
+  sides: dict[str, Step] = {
+    "SplitNER": lambda: ner.predict(texts, batch_size=batch)
+  }
+  try:
+    import torch
+    import transformers
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    pipeline = transformers.pipeline(
+      "token-classification",
+      model=transformers.AutoModelForTokenClassification.from_pretrained(
+        run.detector.backbone.folder, local_files_only=True
+      ),
+      tokenizer=run.detector.task.tokenizer.fast,
+      aggregation_strategy="simple",
+      batch_size=batch,
+    )
+    sides["pipeline (torch)"] = lambda: pipeline(texts)
+  except ImportError:
+    print("torch is not installed: no pipeline")
+  seconds = _measure(sides, _STEPS.value, 1)
+  base = len(texts) / list(seconds.values())[-1]
+  for name, each in seconds.items():
+    rate = len(texts) / each
+    print(
+      f"{name:18} {rate:7.1f} sentences a second, "
+      f"{rate / base:5.2f} of the last line's"
+    )
+
+
+def _check_flags() -> None:
+  if not _CONFIG.value:
+    raise UserError("--config is missing; try --config=configs/demo.py")
+  _CONFIG.value.lock()
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  from splitner_jax import experiment, runtime
+
+  runtime.start_log()
+  try:
+    run = experiment.prepare(_CONFIG.value)
+    if _MODEL.value:
+      _tag(run, _MODEL.value)
+    else:
+      _train(run)
+  except UserError as e:
+    cli.fail(str(e))
+
+
 if __name__ == "__main__":
-  app.run(main)
+  app.run(
+    main, flags_parser=functools.partial(cli.parse_flags, check=_check_flags)
+  )

@@ -17,12 +17,6 @@ from splitner_jax import cli
 from splitner_jax.data.lines import read_lines
 from splitner_jax.errors import UserError
 
-_WORKDIR = flags.DEFINE_string("workdir", "", "of the training run")
-_TASK = flags.DEFINE_enum(
-  "task", "detector", ["detector", "classifier"], "whose encoder"
-)
-_OUTPUT = flags.DEFINE_string("output", "", "folder to be made")
-
 
 def export(workdir: pathlib.Path, task: str, output: str) -> None:
   """Writes the folder: whole or not at all.
@@ -55,20 +49,27 @@ def export(workdir: pathlib.Path, task: str, output: str) -> None:
 
 
 def _check_flags() -> None:
-  if not _WORKDIR.value or not _OUTPUT.value:
+  if not flags.FLAGS.workdir or not flags.FLAGS.output:
     raise UserError("--workdir and --output are needed; see --help")
 
 
 def main(argv: list[str]) -> None:
   del argv
+  task, output = flags.FLAGS.task, flags.FLAGS.output
   try:
-    export(pathlib.Path(_WORKDIR.value), _TASK.value, _OUTPUT.value)
+    export(pathlib.Path(flags.FLAGS.workdir), task, output)
   except UserError as e:
     cli.fail(str(e))
-  print(f"{_TASK.value}'s encoder: {_OUTPUT.value}")
+  print(f"{task}'s encoder: {output}")
 
 
 if __name__ == "__main__":
+  # Here, for other commands have flags of these names.
+  flags.DEFINE_string("workdir", None, "of the training run")
+  flags.DEFINE_enum(
+    "task", "detector", ["detector", "classifier"], "whose encoder"
+  )
+  flags.DEFINE_string("output", None, "folder to be made")
   app.run(
     main, flags_parser=functools.partial(cli.parse_flags, check=_check_flags)
   )
