@@ -55,6 +55,9 @@ def _check_flags() -> None:
 
 def main(argv: list[str]) -> None:
   del argv
+  from splitner_jax import runtime
+
+  runtime.start_log()
   task, output = flags.FLAGS.task, flags.FLAGS.output
   try:
     export(pathlib.Path(flags.FLAGS.workdir), task, output)
