@@ -1,6 +1,10 @@
 """SplitNER for JAX: named entity recognition in two questions."""
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# Else transformers advises to install PyTorch, which nothing here needs.
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
 if TYPE_CHECKING:
   from splitner_jax.predict import Entity, SplitNER
