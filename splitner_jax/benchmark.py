@@ -15,7 +15,6 @@ the mean step times the steps of an epoch. Figures are for comparison with each
 other, not with another machine's.
 """
 
-import functools
 import itertools
 import os
 import time
@@ -174,12 +173,6 @@ def _tag(run: Any, model: str) -> None:
     )
 
 
-def _check_flags() -> None:
-  if not _CONFIG.value:
-    raise UserError("--config is missing; try --config=configs/demo.py")
-  _CONFIG.value.lock()
-
-
 def main(argv: list[str]) -> None:
   del argv
   from splitner_jax import experiment, runtime
@@ -197,5 +190,8 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
   app.run(
-    main, flags_parser=functools.partial(cli.parse_flags, check=_check_flags)
+    main,
+    flags_parser=lambda argv: cli.parse_flags(
+      argv, lambda: cli.check_config(_CONFIG.value)
+    ),
   )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from splitner_jax.errors import UserError
 
@@ -37,6 +38,14 @@ def parse_flags(argv: list[str], check: Callable[[], None]) -> list[str]:
   if len(rest) > 1:
     fail(f"unexpected argument {rest[1]!r}; options begin with --")
   return rest
+
+
+def check_config(config: ConfigDict | None) -> None:
+  """Raises UserError without a --config, OSError if it cannot be read."""
+  if not config:
+    raise UserError("--config is missing; try --config=configs/demo.py")
+  # A file that could not be read raises its OSError here, not before.
+  config.lock()
 
 
 def _reason(error: Exception, argv: list[str]) -> str:

@@ -7,7 +7,6 @@ Any field of the config can be given: --config.learning_rate=1e-4
 on where an earlier run was cut off. configs/common.py explains each field.
 """
 
-import functools
 import os
 import pathlib
 
@@ -36,13 +35,6 @@ def _default_workdir() -> str:
   return os.path.join("runs", f"{stem}-{variant}" if variant else stem)
 
 
-def _check_flags() -> None:
-  if not _CONFIG.value:
-    raise UserError("--config is missing; try --config=configs/demo.py")
-  # A file that could not be read raises its OSError here, not before.
-  _CONFIG.value.lock()
-
-
 def main(argv: list[str]) -> None:
   del argv
   # Imported here: --help and wrong flags need not wait for JAX.
@@ -61,5 +53,8 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
   app.run(
-    main, flags_parser=functools.partial(cli.parse_flags, check=_check_flags)
+    main,
+    flags_parser=lambda argv: cli.parse_flags(
+      argv, lambda: cli.check_config(_CONFIG.value)
+    ),
   )
