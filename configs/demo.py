@@ -1,6 +1,8 @@
 """The demo: a small corpus and a small backbone that need no network.
 
 bash launch/demo.sh
+
+About 4 minutes on 2 CPU cores, F1 76 over all test sentences.
 """
 
 from configs import common
