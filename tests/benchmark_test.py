@@ -38,6 +38,6 @@ def test_every_side_takes_its_turn(tmp_path):
     assert lines.pop(0) == "torch is not installed: no plain tagger"
   for side, line in zip(sides, lines, strict=True):
     assert line.startswith(side)
-    seconds = float(re.search(r"([\d.]+) s an epoch of \d+ steps", line)[1])
-    assert seconds > 0
+    step = re.search(r"([\d.]+) ms a step, .* s an epoch of \d+ steps", line)
+    assert float(step[1]) > 0
   assert lines[-1].endswith("1.00 of the last line's")
