@@ -6,6 +6,8 @@ from ml_collections import config_dict
 def get_config() -> config_dict.ConfigDict:
   """The defaults: the paper's recipe, with fewer epochs."""
   config = config_dict.ConfigDict()
+  # splitner; the baselines single_seqtag and single_qa use `tagger` below.
+  config.system = "splitner"
   # A folder, a hub id, or `minilm`, the small one that the set-up brings.
   config.backbone = "bert-base-uncased"
   # Longest model input in sub-tokens; longer sentences are read in windows.
@@ -24,8 +26,12 @@ def get_config() -> config_dict.ConfigDict:
   config.clip_norm = 1.0
   # Of hidden states, attention weights and features.
   config.dropout = 0.1
+  # Whether the backbone keeps its weights: only what is on top of it learns.
+  config.freeze_backbone = False
   # Decides the new layers, the order of the examples and dropout.
   config.seed = 0
+  # Several, such as 1,2,3: trains each, reports mean and standard deviation.
+  config.seeds = ""
   # Of the computation: float32, bfloat16, or auto: bfloat16 on TPU and GPU.
   # Parameters, losses and the optimizer are always float32.
   config.compute_dtype = "auto"
@@ -48,38 +54,68 @@ def get_config() -> config_dict.ConfigDict:
   # Which columns of one's own files hold word and tag; -1 is the last.
   config.data.word_column = 0
   config.data.tag_column = -1
+  # Where the part of speech is; needed by the feature pos alone.
+  config.data.pos_column = config_dict.placeholder(int)
+  # Train on so many sentences only; 0: on all.
+  config.data.limit = 0
+  # Names of types for Single(QA)'s questions: GPE=country or city;ORG=...
+  config.data.type_names = ""
 
-  config.detector = _task()
-  # Labels of the words of a mention: BO, BIO, BIOE or BIOES.
-  config.detector.scheme = "BIOE"
+  config.detector = _token_task()
   # Words before the sentence; empty for plain tagging.
   config.detector.question = (
     "Extract important entity spans from the following text ."
   )
-  # Features beside the encoder: none, char, pattern or both.
-  config.detector.features = "both"
-  # What the loss is put on: first_subtoken of each word, or all_tokens
-  # (question and special tokens too) as in the reference.
-  config.detector.labels_on = "first_subtoken"
-  # A span detector of the paper's authors to go on from: folder or hub id; it
-  # takes the place of the backbone.
-  config.detector.checkpoint = config_dict.placeholder(str)
-  # cross_entropy or dice.
-  config.detector.loss = "cross_entropy"
-  # Added to the logit of O before decoding: below 0 finds more mentions.
-  config.detector.o_bias = 0.0
 
   config.classifier = _task()
-  # cross_entropy, or dice as in the paper, which needs more epochs: WNUT17 dev
-  # with MiniLM, 3 epochs at 1e-4, gold mentions: 76.3 against 72.4.
+  # See LOSSES in splitner_jax/losses.py. The paper has dice, which needs more
+  # epochs: WNUT17 dev with MiniLM, 3 epochs at 1e-4, gold mentions: 72.4
+  # against 76.3.
   config.classifier.loss = "cross_entropy"
-  # A span classifier of the paper's authors, likewise.
+  config.classifier.question = "What is {mention} ?"
+  # A span classifier of the paper's authors to go on from: folder or hub id;
+  # it takes the place of the backbone.
   config.classifier.checkpoint = config_dict.placeholder(str)
   # Its entity types in their order, A,B,..., if it does not name them itself.
   config.classifier.labels = ""
   # The most sub-tokens of the sentence that it reads around a mention.
   config.classifier.context = 128
+  # Whether it may say that a span is no mention. It learns that from what
+  # detectors find wrongly in sentences that they were not trained on: so many
+  # are trained, each without its share of the sentences.
+  config.classifier.none_class = False
+  config.classifier.folds = 2
+
+  # Of the single-step systems.
+  config.tagger = _token_task()
+  # What Single(QA) puts before the sentence, for each type.
+  config.tagger.question = "Extract {type} from the following text ."
+  # The entity types of its checkpoint in their order.
+  config.tagger.labels = ""
   return config
+
+
+def _token_task() -> config_dict.ConfigDict:
+  """The part of a task that labels words."""
+  task = _task()
+  # Labels of the words of a mention: BO, BIO, BIOE or BIOES.
+  task.scheme = "BIOE"
+  # Features beside the encoder: none, char, pattern, both; with parts of
+  # speech, where the data has them: both+pos.
+  task.features = "both"
+  # What the loss is put on: first_subtoken of each word, or all_tokens
+  # (question and special tokens too) as in the reference.
+  task.labels_on = "first_subtoken"
+  # See LOSSES in splitner_jax/losses.py.
+  task.loss = "cross_entropy"
+  # Added to the logit of O before decoding: below 0 finds more mentions.
+  task.o_bias = 0.0
+  # Whether dev chooses it, by F1 over all sentences.
+  task.tune_o_bias = False
+  # A checkpoint of the paper's authors to go on from: folder or hub id; it
+  # takes the place of the backbone.
+  task.checkpoint = config_dict.placeholder(str)
+  return task
 
 
 # Fields that a task may have of its own.
@@ -91,6 +127,7 @@ _OVERRIDES = {
   "epochs": int,
   "patience": int,
   "weight_decay": float,
+  "freeze_backbone": bool,
   "seed": int,
 }
 
@@ -102,17 +139,33 @@ def _task() -> config_dict.ConfigDict:
   )
 
 
+VARIANTS = {
+  "seqtag_qa": {"detector.question": ""},
+  "no_char_pattern": {"detector.features": "none"},
+  "single_qa": {"system": "single_qa"},
+  "single_seqtag": {"system": "single_seqtag"},
+  # The reference's shipped configs: slow and long, best dev kept.
+  "paper": {
+    "classifier.loss": "dice",
+    "learning_rate": 1e-5,
+    "epochs": 300,
+    "patience": 300,
+    "detector.labels_on": "all_tokens",
+    "tagger.labels_on": "all_tokens",
+  },
+}
+"""What may follow the colon in `--config=configs/wnut17.py:single_qa`: the
+paper's other systems, and its recipe; two with a comma: `:single_qa,paper`."""
+
+
 def with_variant(
   config: config_dict.ConfigDict, variant: str | None
 ) -> config_dict.ConfigDict:
-  """Applies what follows the colon in `--config=configs/wnut17.py:paper`."""
-  if variant == "paper":
-    # The reference's shipped configs: slow and long, best dev kept.
-    config.classifier.loss = "dice"
-    config.learning_rate = 1e-5
-    config.epochs = 300
-    config.patience = 300
-    config.detector.labels_on = "all_tokens"
-  elif variant:
-    raise ValueError(f"no variant {variant!r} of this config; there is: paper")
+  """Applies variants, see `VARIANTS`."""
+  for name in variant.split(",") if variant else []:
+    if name not in VARIANTS:
+      raise ValueError(
+        f"no variant {name!r} of this config; there are: {', '.join(VARIANTS)}"
+      )
+    config.update_from_flattened_dict(VARIANTS[name])
   return config

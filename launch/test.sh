@@ -1,15 +1,21 @@
 #!/usr/bin/env bash
 # Every check of the project, on CPU and without a network:
-#   launch/test.sh [--parity] [arguments of pytest]
-# --parity installs torch first, so that the parity tests do not skip.
+#   launch/test.sh [--parity] [--all] [arguments of pytest]
+# --parity installs torch first, so that the parity tests do not skip; --all
+# also runs the slow tests.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 extras=(--dev)
-if [[ ${1:-} == --parity ]]; then
-  extras+=(--parity)
+which=()
+while [[ ${1:-} == --parity || ${1:-} == --all ]]; do
+  if [[ $1 == --parity ]]; then
+    extras+=(--parity)
+  else
+    which=(-m "slow or not slow")
+  fi
   shift
-fi
+done
 launch/setup.sh "${extras[@]}"
 bin=${VIRTUAL_ENV:-$PWD/.venv}/bin
 
@@ -17,4 +23,4 @@ export HF_HUB_OFFLINE=1
 "$bin/ruff" check --quiet .
 "$bin/ruff" format --check --quiet .
 "$bin/mypy"
-"$bin/python" -m pytest "$@"
+"$bin/python" -m pytest ${which[@]+"${which[@]}"} "$@"

@@ -46,7 +46,7 @@ def _ours(part: Any, sentences: Sequence[Sentence]) -> tuple[Step, int]:
   task = part.task
   setup = train.prepare(task, part.settings, sentences)
   state = parallel.replicate(setup.fresh_state(part.fill))
-  train_step = parallel.compile_step(train.make_step(task, setup.transform))
+  train_step = parallel.compile_step(setup.make_step())
   steps = itertools.count()
 
   def step() -> None:
@@ -114,11 +114,11 @@ def _measure(sides: dict[str, Step], turns: int, block: int) -> dict:
 
 def _train(run: Any) -> None:
   sides: dict[str, tuple[Step, int]] = {}
-  for part in (run.detector, run.classifier):
+  for part in run.parts.values():
     sides[part.task.name] = _ours(part, run.corpus.train)
   try:
     sides["plain tagger (torch)"] = _plain_tagger(
-      run.detector, run.corpus.train
+      next(iter(run.parts.values())), run.corpus.train
     )
   except ImportError:
     print("torch is not installed: no plain tagger")
@@ -141,7 +141,8 @@ def _tag(run: Any, model: str) -> None:
   from splitner_jax import SplitNER
 
   texts = [s.text for s in run.corpus.test]
-  batch = run.detector.settings.inference_batch_size
+  part = next(iter(run.parts.values()))
+  batch = part.settings.inference_batch_size
   ner = SplitNER.from_pretrained(model)
   sides: dict[str, Step] = {
     "SplitNER": lambda: ner.predict(texts, batch_size=batch)
@@ -154,9 +155,9 @@ def _tag(run: Any, model: str) -> None:
     pipeline = transformers.pipeline(
       "token-classification",
       model=transformers.AutoModelForTokenClassification.from_pretrained(
-        run.detector.backbone.folder, local_files_only=True
+        part.backbone.folder, local_files_only=True
       ),
-      tokenizer=run.detector.task.tokenizer.fast,
+      tokenizer=part.task.tokenizer.fast,
       aggregation_strategy="simple",
       batch_size=batch,
     )

@@ -268,13 +268,18 @@ def choose_thresholds(
 
 
 def remembering(run: "Run") -> "Run":
-  """A pass for examples that are the same at each call: computed once."""
-  logits: list[np.ndarray] = []
+  """A pass that computes each input once, however often it is asked."""
+  known: dict[Any, np.ndarray] = {}
+
+  def key(example: Example) -> Any:
+    pos = b"" if example.pos is None else example.pos.tobytes()
+    return example.ids.tobytes(), tuple(example.texts), pos
 
   def again(examples: Sequence[Example]) -> list[np.ndarray]:
-    if not logits:
-      logits.extend(run(examples))
-    return logits
+    keys = [key(example) for example in examples]
+    new = {k: e for k, e in zip(keys, examples, strict=True) if k not in known}
+    known.update(zip(new, run(list(new.values())), strict=True))
+    return [known[k] for k in keys]
 
   return again
 
@@ -296,7 +301,7 @@ def calibrate(
   labels = [int(e.labels) for e in examples]
   logits = np.reshape(
     np.array(system.run_classifier(examples), np.float64),
-    (len(examples), len(task.labels)),
+    (len(examples), len(task.answers)),
   )
   temperature = fit_temperature(logits, labels)
 

@@ -4,14 +4,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from splitner_jax import metrics
+from splitner_jax import compare, metrics
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.runtime import compile_clock
-from splitner_jax.systems import SplitNER
+from splitner_jax.systems import SplitNER, System
 
 
 def evaluate(
-  system: SplitNER, sentences: Sequence[Sentence]
+  system: System, sentences: Sequence[Sentence]
 ) -> tuple[dict[str, Any], list[list[ScoredSpan]]]:
   """Predicts and scores all sentences of a split.
 
@@ -19,26 +19,34 @@ def evaluate(
     The split's part of `report.json` (see `report`), and the predictions.
   """
   start, compiled = time.monotonic(), compile_clock.seconds
-  predicted = system.predict(sentences)
+  predicted, as_reference = system.predict_twice(sentences)
   compiling = compile_clock.seconds - compiled
   seconds = time.monotonic() - start - compiling
   gold = [s.spans for s in sentences]
+  counts = metrics.counts_per_sentence(gold, predicted)
   scores = {
     "all_sentences": metrics.score(gold, predicted),
+    "interval": list(metrics.bootstrap_interval(counts)),
     "reference_protocol": metrics.reference_protocol(
       [s.text for s in sentences],
       gold,
-      predicted,
-      merge_repeats=True,
-      keep_empty=False,
+      as_reference,
+      **system.REFERENCE._asdict(),
     ),
     "detection": metrics.score_detection(gold, predicted),
-    "classification_on_gold": system.classifier.evaluate(
-      system.run_classifier, sentences
-    ),
     "sentences": len(sentences),
     "gold_mentions": sum(len(spans) for spans in gold),
-    "gold_lost_to_length": system.detector.lost_to_length(sentences),
+    "gold_lost_to_length": getattr(system, system.FINDER).lost_to_length(
+      sentences
+    ),
     "seconds": {"inference": round(seconds, 3), "compile": round(compiling, 3)},
+    "per_sentence": compare.pack(counts),
   }
+  if isinstance(system, SplitNER):
+    # Not those of `predicted`: the classifier may have dropped some.
+    spans = system.detector.predict(system.run_detector, sentences)
+    scores["detection"] = metrics.score_detection(gold, spans)
+    scores["classification_on_gold"] = system.classifier.evaluate(
+      system.run_classifier, sentences
+    )
   return scores, predicted

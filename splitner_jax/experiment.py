@@ -2,134 +2,46 @@
 
 import dataclasses
 import functools
-import json
 import logging
 import pathlib
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from splitner_jax import (
   calibration,
+  error_report,
   evaluate,
+  joining,
   model_card,
   model_folder,
   pretrained,
   report,
+  seeds,
   tasks,
   train,
 )
-from splitner_jax.data import check, corpora, formats
+from splitner_jax.data import check, corpora, formats, questions
 from splitner_jax.data.examples import Tokenizer
-from splitner_jax.data.lines import write_whole
+from splitner_jax.data.sentences import Sentence
 from splitner_jax.data.text import TextStyle
 from splitner_jax.errors import UserError
 from splitner_jax.forward import Forward
 from splitner_jax.runtime import compute_dtype, use_compilation_cache
-from splitner_jax.systems import SplitNER
+from splitner_jax.settings import (
+  check_config,
+  claim_workdir,
+  parse_seeds,
+  task_settings,
+)
+from splitner_jax.systems import SYSTEMS, SplitNER, System, task_names
+from splitner_jax.tasks.tokens import pos_tags
 from splitner_jax.trained import TrainedSystem
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-# What may differ between two runs of the same command in one workdir.
-_FREE_FIELDS = ("checkpoint_every",)
-
-# The least that a field may be, at the top level and in the tasks' parts.
-_LEAST = {
-  "batch_size": 1,
-  "epochs": 0,
-  "patience": 1,
-  "weight_decay": 0,
-  "inference_batch_size": 1,
-  "checkpoint_every": 1,
-  "seed": 0,
-}
-
-
-def task_settings(config: ConfigDict, name: str) -> ConfigDict:
-  """A task's part of the config; what it leaves open is the top level's."""
-  settings = ConfigDict(
-    {
-      key: value
-      for key, value in config.items()
-      if not isinstance(value, ConfigDict)
-    }
-  )
-  for key, value in config[name].items():
-    if value is not None or key not in settings:
-      settings[key] = value
-  return settings
-
-
-def check_config(config: ConfigDict) -> None:
-  """Raises UserError for values that no run can have."""
-  for name in ("detector", "classifier"):
-    settings = task_settings(config, name)
-
-    def refuse(key: str, why: str, name=name, settings=settings) -> NoReturn:
-      own = config[name].get(key) is not None
-      field = f"config.{name}.{key}" if own else f"config.{key}"
-      raise UserError(f"{field}: {settings[key]} is {why}")
-
-    for key, least in _LEAST.items():
-      if not settings[key] >= least:
-        refuse(key, f"below the least, {least}")
-    for key in ("learning_rate", "clip_norm"):
-      if not settings[key] > 0:
-        refuse(key, "not positive")
-    if not 0 <= settings.dropout < 1:
-      refuse("dropout", "not in [0, 1)")
-  if config.classifier.context < 1:
-    raise UserError(
-      f"config.classifier.context: {config.classifier.context} is below 1"
-    )
-
-
-def claim_workdir(config: ConfigDict, workdir: pathlib.Path) -> None:
-  """Writes WORKDIR/config.json, or checks that it is of the same config.
-
-  A start that failed before its first checkpoint binds nobody.
-  """
-  mine = json.loads(config.to_json_best_effort())
-  path = workdir / "config.json"
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    theirs = json.loads(path.read_bytes()) if path.exists() else mine
-    there, here = _flat(theirs), _flat(mine)
-  except OSError as e:
-    raise UserError(
-      f"--workdir {workdir}: cannot be written ({e.strerror}); choose another"
-    ) from e
-  except (AttributeError, ValueError) as e:
-    raise UserError(
-      f"{path}: is not a config; delete it, or choose another --workdir"
-    ) from e
-  begun = any(workdir.glob("*/checkpoints/latest/[0-9]*"))
-  # Other keys: the config.json of some other program.
-  if begun or theirs.keys() != mine.keys():
-    for key in sorted(there.keys() | here.keys()):
-      if key not in _FREE_FIELDS and there.get(key) != here.get(key):
-        raise UserError(
-          f"--workdir {workdir}: holds a run of another config ({key} is "
-          f"{there.get(key)!r} there, {here.get(key)!r} here); choose another "
-          "--workdir, or delete it"
-        )
-  write_whole(path, [json.dumps(mine, indent=2), "\n"])
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-  flat: dict[str, Any] = {}
-  for key, value in tree.items():
-    if isinstance(value, dict):
-      flat |= _flat(value, f"{prefix}{key}.")
-    else:
-      flat[prefix + key] = value
-  return flat
 
 
 def load_corpus(data: ConfigDict) -> corpora.Corpus:
@@ -146,6 +58,7 @@ def load_corpus(data: ConfigDict) -> corpora.Corpus:
       dev_fraction=data.dev_fraction,
       tag_column=data.tag_column,
       word_column=data.word_column,
+      pos_column=data.pos_column,
     )
   return corpora.load(data.name, data.dir)
 
@@ -161,7 +74,7 @@ def check_data(config: ConfigDict) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Part(Generic[T]):
+class Part:
   """A task of an experiment with all that it is trained from.
 
   Attributes:
@@ -169,7 +82,7 @@ class Part(Generic[T]):
     backbone: where its first weights are.
   """
 
-  task: T
+  task: Any
   settings: ConfigDict
   backbone: pretrained.Backbone
 
@@ -181,11 +94,17 @@ class Part(Generic[T]):
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-  """What a config describes."""
+  """What a config describes.
+
+  Attributes:
+    corpus: the sentences.
+    kind: the system's key in `systems.SYSTEMS`.
+    parts: its tasks, by name.
+  """
 
   corpus: corpora.Corpus
-  detector: Part[tasks.TokenTask]
-  classifier: Part[tasks.MentionTask]
+  kind: str
+  parts: dict[str, Part]
 
 
 def _backbone(settings: ConfigDict) -> tuple[pretrained.Backbone, Tokenizer]:
@@ -212,36 +131,55 @@ def _backbone(settings: ConfigDict) -> tuple[pretrained.Backbone, Tokenizer]:
   return dataclasses.replace(backbone, encoder=encoder), tokenizer
 
 
-def _detector(config: ConfigDict) -> Part[tasks.TokenTask]:
-  settings = task_settings(config, "detector")
+def _part(config: ConfigDict, name: str, corpus: corpora.Corpus) -> Part:
+  """A task, as its part of the config describes it."""
+  settings = task_settings(config, name)
   backbone, tokenizer = _backbone(settings)
+  given = settings, backbone.encoder, tokenizer
   head = pretrained.read_head(backbone.folder) if settings.checkpoint else None
-  task = tasks.span_detection(settings, backbone.encoder, tokenizer, head)
-  return Part(task, settings, backbone)
-
-
-def _classifier(
-  config: ConfigDict, types: Sequence[str]
-) -> Part[tasks.MentionTask]:
-  """The classifier of a corpus with these entity types."""
-  settings = task_settings(config, "classifier")
-  backbone, tokenizer = _backbone(settings)
+  tags = pos_tags(corpus.train)
+  task: tasks.AnyTask
+  if name == "detector":
+    task = tasks.span_detection(*given, head, tags)
+    return Part(task, settings, backbone)
+  types: Sequence[str] = corpus.types
   if settings.checkpoint:
-    labels = pretrained.entity_types(
-      backbone.folder,
-      pretrained.read_head(backbone.folder).num_labels,
-      [name for name in settings.labels.split(",") if name],
-    )
-    unknown = sorted(set(types) - set(labels))
-    if unknown:
-      raise UserError(
-        f"config.classifier.checkpoint: knows {', '.join(labels)}, but the "
-        f"corpus has {', '.join(unknown)}; name its types by the corpus's "
-        "names with --config.classifier.labels=A,B,..."
-      )
-    types = labels
-  task = tasks.span_classification(settings, backbone.encoder, tokenizer, types)
+    types = _checkpoint_types(settings, backbone, name, corpus.types)
+  if name == "classifier":
+    task = tasks.span_classification(*given, types)
+  elif config.system == "single_seqtag":
+    task = tasks.sequence_tagging(*given, types, head, tags)
+  else:
+    names = questions.parse_type_names(config.data.type_names)
+    task = tasks.type_questions(*given, types, names, head, tags)
   return Part(task, settings, backbone)
+
+
+def _checkpoint_types(
+  settings: ConfigDict,
+  backbone: pretrained.Backbone,
+  name: str,
+  wanted: Sequence[str],
+) -> Sequence[str]:
+  """The entity types of a checkpoint, in its order."""
+  given = [label for label in settings.labels.split(",") if label]
+  types: Sequence[str] = given
+  if name == "classifier":
+    num_labels = pretrained.read_head(backbone.folder).num_labels
+    types = pretrained.entity_types(backbone.folder, num_labels, given)
+  elif not given:
+    raise UserError(
+      f"config.{name}.labels: not set; name the checkpoint's entity types in "
+      "their order, A,B,..."
+    )
+  unknown = sorted(set(wanted) - set(types))
+  if unknown:
+    raise UserError(
+      f"config.{name}.checkpoint: knows {', '.join(types)}, but the "
+      f"corpus has {', '.join(unknown)}; name its types by the corpus's "
+      f"names with --config.{name}.labels=A,B,..."
+    )
+  return types
 
 
 def prepare(config: ConfigDict) -> Experiment:
@@ -252,10 +190,13 @@ def prepare(config: ConfigDict) -> Experiment:
   """
   check_config(config)
   corpus = load_corpus(config.data)
+  if config.data.limit:
+    corpus = corpus.limited(config.data.limit)
   log.info("%s", corpus.describe())
-
   return Experiment(
-    corpus, _detector(config), _classifier(config, corpus.types)
+    corpus,
+    config.system,
+    {name: _part(config, name, corpus) for name in task_names(config.system)},
   )
 
 
@@ -264,7 +205,8 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
 
   Args:
     config: see configs/common.py.
-    workdir: for checkpoints, predictions, reports and the published model.
+    workdir: for checkpoints, predictions, reports and the published model; of
+      several seeds each has a folder there.
 
   Returns:
     What stands in WORKDIR/report.json.
@@ -272,46 +214,39 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
   Raises:
     UserError: for anything that the user can mend.
   """
+  check_config(config)
   use_compilation_cache()
+  if parse_seeds(config.seeds):
+    return seeds.run(config, workdir, _run_one)
+  return _run_one(config, workdir)
+
+
+def _run_one(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
   experiment = prepare(config)
   corpus = experiment.corpus
   claim_workdir(config, workdir)
-  progress: dict[str, Any] = {}
-
-  def trained(part: Part[Any]) -> tasks.Run:
-    """The forward pass of a task, trained if need be."""
-    task, settings = part.task, part.settings
-    params, progress[task.name] = train.train(
-      task,
-      settings,
-      (corpus.train, corpus.dev),
-      part.fill,
-      workdir / task.name,
-    )
-    forward = Forward(task, settings.inference_batch_size)
-    return functools.partial(forward, params)
-
-  system = SplitNER(
-    experiment.detector.task,
-    experiment.classifier.task,
-    trained(experiment.detector),
-    trained(experiment.classifier),
-  )
-
-  system, calibrated = calibration.calibrate(system, corpus.dev)
+  system, dev, progress = _train(experiment, workdir)
 
   result = report.start(config, corpus, progress)
-  result["calibration"] = calibrated
+  if isinstance(system, SplitNER):
+    system, result["calibration"] = calibration.calibrate(system, dev)
+  if experiment.parts[system.FINDER].settings.tune_o_bias:
+    system, result["o_bias"] = joining.tune_o_bias(system, corpus.dev)
+
   (workdir / "predictions").mkdir(exist_ok=True)
   for split, sentences in (("dev", corpus.dev), ("test", corpus.test)):
     if not sentences:
       continue
     log.info("tagging %s", split)
     result[split], predicted = evaluate.evaluate(system, sentences)
-    if split == "test":
-      calibrated["entity_score_on_test"] = calibration.score_errors(
+    if split == "test" and isinstance(system, SplitNER):
+      result["calibration"]["entity_score_on_test"] = calibration.score_errors(
         system, sentences, predicted
       )
+    errors = error_report.analyse(corpus.train, sentences, predicted)
+    error_report.write(errors, workdir, split)
+    # Reports are published: no sentence of the corpus belongs there.
+    result[split]["errors"] = error_report.without_examples(errors)
     stem = workdir / "predictions" / split
     formats.write_columns(stem.with_suffix(".tsv"), sentences, predicted)
     formats.write_jsonl(stem.with_suffix(".jsonl"), sentences, predicted)
@@ -328,3 +263,50 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
   print(report.table(result))
   print(f"\nreport: {workdir / 'report.md'}\nmodel: {workdir / 'model'}")
   return result
+
+
+def _train(
+  experiment: Experiment, workdir: pathlib.Path
+) -> tuple[System, Sequence[Sentence], dict[str, Any]]:
+  """Trains the tasks of a system that are not trained yet.
+
+  Returns:
+    The system; the dev sentences, with false spans if its classifier knows
+    them; and of each task what `train.train` says.
+  """
+  corpus = experiment.corpus
+  progress: dict[str, Any] = {}
+
+  def trained(
+    part: Part,
+    sentences: Sequence[Sentence],
+    dev: Sequence[Sentence],
+    folder: str,
+  ) -> tasks.Run:
+    """The forward pass of a task, trained if need be."""
+    params, progress[folder] = train.train(
+      part.task, part.settings, (sentences, dev), part.fill, workdir / folder
+    )
+    forward = Forward(part.task, part.settings.inference_batch_size)
+    return functools.partial(forward, params)
+
+  fields: dict[str, Any] = {}
+  sentences: Sequence[Sentence] = corpus.train
+  dev: Sequence[Sentence] = corpus.dev
+  for name, part in experiment.parts.items():
+    if part.settings.get("none_class"):
+      detector = experiment.parts["detector"]
+
+      def train_fold(rows: Sequence[Sentence], fold: int, part=detector):
+        folder = f"detector-fold{fold}"
+        return part.task, trained(part, rows, corpus.dev, folder)
+
+      sentences = joining.cross_fitted(
+        corpus.train, part.settings.folds, train_fold
+      )
+      dev = joining.with_false_spans(
+        detector.task, fields["run_detector"], corpus.dev
+      )
+    fields[name] = part.task
+    fields[f"run_{name}"] = trained(part, sentences, dev, name)
+  return SYSTEMS[experiment.kind](**fields), dev, progress

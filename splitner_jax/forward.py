@@ -80,12 +80,10 @@ class Forward:
     return results
 
   def _shapes(self, length: int) -> list[Shape]:
-    if not self.task.features:
-      return [Shape(length)]
     tokens = self.batch_size // parallel.device_count() * length
     # Sub-tokens repeat, and few are long; what does not fit takes the second.
     usual = (64 + tokens // 2, 16 + tokens // 16)
     return [
-      Shape(length, **dict.fromkeys(self.task.features, usual)),
-      Shape(length, **dict.fromkeys(self.task.features, (16, tokens))),
+      Shape.with_room(length, self.task.features, room)
+      for room in (usual, (16, tokens))
     ]

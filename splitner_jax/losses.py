@@ -5,13 +5,27 @@ parallelism they are given the rows of all devices (see
 `parallel.global_rows`), so a ratio over the batch, like dice, is exact.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 
 import jax
+import numpy as np
 import optax
 from jax import numpy as jnp
 
-Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+Loss = Callable[..., jax.Array]
+"""(logits, labels, weights) -> loss, once `bound`."""
+
+
+def _item_losses(logits: jax.Array, labels: jax.Array) -> jax.Array:
+  """Softmax cross entropy of each item, float32[...]."""
+  return optax.softmax_cross_entropy_with_integer_labels(
+    logits.astype(jnp.float32), labels
+  )
+
+
+def _mean(losses: jax.Array, weights: jax.Array) -> jax.Array:
+  return jnp.sum(losses * weights) / jnp.maximum(jnp.sum(weights), 1e-9)
 
 
 def cross_entropy(
@@ -27,10 +41,43 @@ def cross_entropy(
   Returns:
     sum(weights * loss) / sum(weights), and 0 where all weights are 0.
   """
-  losses = optax.softmax_cross_entropy_with_integer_labels(
-    logits.astype(jnp.float32), labels
-  )
-  return jnp.sum(losses * weights) / jnp.maximum(jnp.sum(weights), 1e-9)
+  return _mean(_item_losses(logits, labels), weights)
+
+
+def weighted_cross_entropy(
+  logits: jax.Array,
+  labels: jax.Array,
+  weights: jax.Array,
+  *,
+  class_weights: np.ndarray,
+) -> jax.Array:
+  """Cross entropy in which an item also counts by its label.
+
+  Args:
+    logits: float[..., C].
+    labels: int32[...] in 0..C-1; of no effect where the weight is 0.
+    weights: float32[...].
+    class_weights: float32[n], more than any label; `bound` gives them.
+
+  Returns:
+    The mean weighted by weights * class_weights[labels], as PyTorch's.
+  """
+  of_labels = jnp.asarray(class_weights)[labels]
+  return cross_entropy(logits, labels, weights * of_labels)
+
+
+def focal(
+  logits: jax.Array, labels: jax.Array, weights: jax.Array
+) -> jax.Array:
+  """Weighted mean of the softmax focal loss (Lin et al., 2017), gamma 2.
+
+  (1 - p)^2 * -log(p), with p the probability of the label: what the model
+  already knows hardly counts. Arguments as of `cross_entropy`.
+  """
+  losses = _item_losses(logits, labels)
+  # 1 - p, exact for p near 1 too.
+  missing = -jnp.expm1(-losses)
+  return _mean(missing**2 * losses, weights)
 
 
 def dice(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
@@ -57,5 +104,48 @@ def dice(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
   return 1.0 - jnp.mean((2.0 * overlap + eps) / (total + eps))
 
 
-LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "dice": dice}
+LOSSES: dict[str, Loss] = {
+  "cross_entropy": cross_entropy,
+  "weighted_cross_entropy": weighted_cross_entropy,
+  "dice": dice,
+  "focal": focal,
+}
 """The values of `config.detector.loss` and `config.classifier.loss`."""
+
+
+def inverse_frequencies(
+  gold: Iterable[tuple[np.ndarray, np.ndarray]],
+) -> np.ndarray:
+  """Class weights that make all classes count alike.
+
+  Args:
+    gold: labels int32[...] and weights float32[...] of each example.
+
+  Returns:
+    float32[largest label + 1], proportional to 1 / (sum of the weights of the
+    class), mean 1 over the classes that occur; 0 for the others.
+  """
+  counts: np.ndarray = np.zeros(0)
+  for labels, weights in gold:
+    total: np.ndarray = np.bincount(
+      np.ravel(labels), np.ravel(weights), len(counts)
+    )
+    total[: len(counts)] += counts
+    counts = total
+  occurs = counts > 0
+  inverse = np.divide(1.0, counts, out=np.zeros_like(counts), where=occurs)
+  scale = occurs.sum() / (inverse.sum() or 1.0)
+  return (inverse * scale).astype(np.float32)
+
+
+def bound(loss: Loss, gold: Iterable[tuple[np.ndarray, np.ndarray]]) -> Loss:
+  """A loss of (logits, labels, weights) alone.
+
+  Args:
+    loss: one of `LOSSES`.
+    gold: labels and weights of each training example; only read for
+      `weighted_cross_entropy`, which gets its class weights from them.
+  """
+  if loss is not weighted_cross_entropy:
+    return loss
+  return functools.partial(loss, class_weights=inverse_frequencies(gold))

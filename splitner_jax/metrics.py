@@ -16,9 +16,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from splitner_jax.data.sentences import ScoredSpan, Span
 
 _Spans = Iterable[Span | ScoredSpan]
+
+# Weights of this many sentences are held at a time: 32 MB.
+_BLOCK = 2**22
 
 
 def score(
@@ -41,8 +46,7 @@ def score(
   predicted_types: Counter[str] = Counter()
   correct_types: Counter[str] = Counter()
   for gold_spans, predicted_spans in zip(gold, predicted, strict=True):
-    wanted = {(start, end, label) for start, end, label, *_ in gold_spans}
-    found = {(start, end, label) for start, end, label, *_ in predicted_spans}
+    wanted, found = _distinct(gold_spans), _distinct(predicted_spans)
     gold_types.update(label for _, _, label in wanted)
     predicted_types.update(label for _, _, label in found)
     correct_types.update(label for _, _, label in wanted & found)
@@ -131,6 +135,113 @@ def reference_protocol(
     kept_gold.append(wanted)
     kept_predicted.append(found)
   return {**score(kept_gold, kept_predicted), "sentences": len(kept_gold)}
+
+
+def counts_per_sentence(
+  gold: Sequence[_Spans], predicted: Sequence[_Spans]
+) -> np.ndarray:
+  """What `score` counts, of each sentence.
+
+  Args:
+    gold: the gold mentions of each sentence.
+    predicted: the predicted mentions of the same sentences.
+
+  Returns:
+    int64[3, N]; the rows are gold, predicted and correct mentions.
+  """
+  counts = []
+  for gold_spans, predicted_spans in zip(gold, predicted, strict=True):
+    wanted, found = _distinct(gold_spans), _distinct(predicted_spans)
+    counts.append((len(wanted), len(found), len(wanted & found)))
+  return np.array(counts, np.int64).reshape(-1, 3).T
+
+
+def bootstrap_interval(
+  counts: np.ndarray, samples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+  """Where 95 % of the F1 lie if sentences are drawn with replacement.
+
+  Args:
+    counts: int[3, N] of `counts_per_sentence`.
+    samples: how often N sentences are drawn.
+    seed: decides the draws.
+
+  Returns:
+    The 2.5th and 97.5th percentile of micro F1, in percent.
+  """
+  return _interval(_resampled_f1(counts[None], samples, seed)[0])
+
+
+def paired_bootstrap(
+  a: np.ndarray, b: np.ndarray, samples: int = 10_000, seed: int = 0
+) -> dict[str, Any]:
+  """Whether the F1 of two systems differ by more than the draw of sentences.
+
+  Each sample draws the same sentences for both systems.
+
+  Args:
+    a: int[3, N] of `counts_per_sentence`; or sums of several runs.
+    b: the same of the other system.
+    samples: how often N sentences are drawn.
+    seed: decides the draws.
+
+  Returns:
+    `f1_a`, `f1_b` and `difference`, b - a, in percent; `interval`, in which
+    95 % of the samples' differences lie; `p_value`, two-sided: twice the share
+    of samples whose difference is zero or has the other sign, at most 1. No
+    p value below 1/samples can be told, and none is given.
+  """
+  if a.shape != b.shape:
+    raise ValueError(f"counts of other sentences: {a.shape} and {b.shape}")
+  f1_a, f1_b = float(_f1(a.sum(axis=1))), float(_f1(b.sum(axis=1)))
+  sampled_a, sampled_b = _resampled_f1(np.stack([a, b]), samples, seed)
+  differences = sampled_b - sampled_a
+  against = np.mean(differences * np.sign(f1_b - f1_a) <= 0)
+  return {
+    "f1_a": f1_a,
+    "f1_b": f1_b,
+    "difference": f1_b - f1_a,
+    "interval": _interval(differences),
+    "p_value": min(1.0, max(2 * float(against), 1 / samples)),
+  }
+
+
+def _resampled_f1(counts: np.ndarray, samples: int, seed: int) -> np.ndarray:
+  """float64[S, samples]: F1 of S systems, counts int[S, 3, N], on each draw."""
+  systems, _, sentences = counts.shape
+  if not sentences:
+    return np.zeros((systems, samples))
+  # Sentences with the same counts are alike: drawing N sentences is drawing
+  # how many there are of each of the few distinct columns.
+  distinct, repeats = np.unique(
+    counts.reshape(3 * systems, sentences), axis=1, return_counts=True
+  )
+  rng = np.random.default_rng(seed)
+  block = max(1, _BLOCK // len(repeats))
+  sums = []
+  for start in range(0, samples, block):
+    size = min(block, samples - start)
+    weights = rng.multinomial(sentences, repeats / sentences, size)
+    # Exact, and much faster than in integers.
+    sums.append(distinct.astype(np.float64) @ weights.T.astype(np.float64))
+  drawn = np.concatenate(sums, axis=1).reshape(systems, 3, samples)
+  return _f1(drawn.swapaxes(0, 1))
+
+
+def _f1(counts: np.ndarray) -> np.ndarray:
+  """Percent, float64[...], of gold, predicted, correct: [3, ...]."""
+  gold, predicted, correct = counts.astype(np.float64)
+  # Where nothing is there, nothing is correct either.
+  return 200.0 * correct / np.maximum(gold + predicted, 1.0)
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+  low, high = np.percentile(values, [2.5, 97.5])
+  return float(low), float(high)
+
+
+def _distinct(spans: _Spans) -> set[tuple[int, int, str]]:
+  return {(start, end, label) for start, end, label, *_ in spans}
 
 
 def _untyped(sentences: Sequence[_Spans]) -> list[list[Span]]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from splitner_jax import report
+from splitner_jax.systems import task_names
 
 
 def card(result: dict[str, Any], command: str) -> str:
@@ -19,18 +20,22 @@ def card(result: dict[str, Any], command: str) -> str:
       key: config[key]
       for key in ("max_length", "batch_size", "learning_rate", "seed")
     },
-    **{f"detector.{key}": value for key, value in config["detector"].items()},
     **{
-      f"classifier.{key}": value for key, value in config["classifier"].items()
+      f"{name}.{key}": value
+      for name in task_names(config["system"])
+      for key, value in config[name].items()
     },
   }
+  steps = (
+    "one model detects them, another names the type of each"
+    if "classifier" in task_names(config["system"])
+    else "one model detects them and names their types"
+  )
   parts = [
     "---\nlibrary_name: splitner_jax\npipeline_tag: token-classification\n"
     "tags:\n- named-entity-recognition\n---",
-    f"# SplitNER on {corpus['name']}",
-    "Finds mentions of "
-    + ", ".join(corpus["types"])
-    + ": one model detects them, another names the type of each.",
+    f"# {report.title(config)} on {corpus['name']}",
+    "Finds mentions of " + ", ".join(corpus["types"]) + f": {steps}.",
     "```python\nfrom splitner_jax import SplitNER\n\n"
     'ner = SplitNER.from_pretrained("FOLDER OR HUB ID")\n'
     'ner.predict("Text of any length.")\n```',

@@ -38,20 +38,35 @@ from splitner_jax.pretrained.folders import (
   TOKENIZER_FILES,
   folder_or_download,
 )
-from splitner_jax.tasks import MentionTask, TokenTask
-from splitner_jax.trained import (
-  SYSTEMS,
+from splitner_jax.systems import SYSTEMS, task_names
+from splitner_jax.tasks import (
   AnyTask,
-  Thresholds,
-  TrainedSystem,
-  task_names,
+  MentionTask,
+  TokenTask,
+  TypeQuestionTask,
 )
+from splitner_jax.trained import Thresholds, TrainedSystem
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised when an older program could not read the folder correctly."""
 
+# What folders of format 1 leave out.
+_SINCE_2: dict[str, dict[str, Any]] = {
+  "mention": {
+    "temperature": 1.0,
+    "none_class": False,
+    "question": ["What", "is", "{mention}", "?"],
+  },
+  "token": {"pos_tags": [], "double_sep": False, "pos_vocab_size": 0},
+}
+
 # Of `models.heads.TokenClassifier`.
-_HEAD_FIELDS = ("char_vocab_size", "pattern_vocab_size", "mask_char_padding")
+_HEAD_FIELDS = (
+  "char_vocab_size",
+  "pattern_vocab_size",
+  "mask_char_padding",
+  "pos_vocab_size",
+)
 
 _FILES = (
   "config.json",
@@ -147,6 +162,12 @@ def _same(one: Tokenizer, other: Tokenizer) -> bool:
 
 def _describe(task: AnyTask) -> dict[str, Any]:
   """A task's part of config.json; `_make_task` undoes it."""
+  if isinstance(task, TypeQuestionTask):
+    asked = [
+      {"type": label, "question": list(words)}
+      for label, words in zip(task.labels, task.questions, strict=True)
+    ]
+    return {**_describe(task.base), "kind": "type questions", "asked": asked}
   encoder = dataclasses.asdict(task.model.encoder)
   del encoder["dtype"]  # The machine's choice, not the model's.
   common = {
@@ -161,6 +182,8 @@ def _describe(task: AnyTask) -> dict[str, Any]:
       "kind": "mention",
       **common,
       "labels": list(task.labels),
+      "none_class": task.none_class,
+      "question": list(task.question),
       "context": task.context,
       "temperature": task.temperature,
     }
@@ -172,6 +195,8 @@ def _describe(task: AnyTask) -> dict[str, Any]:
     "question": list(task.question),
     "labels_on": task.labels_on,
     "features": list(task.features),
+    "pos_tags": list(task.pos_tags),
+    "double_sep": task.double_sep,
     **{field: getattr(task.model, field) for field in _HEAD_FIELDS},
     "o_bias": task.o_bias,
   }
@@ -250,6 +275,7 @@ def _make_task(
     reading = [fields[key] for key in ("is_roberta", "max_length", "reference")]
     encoder = EncoderConfig(**fields["encoder"], dtype=dtype)
     loss = LOSSES[fields["loss"]]
+    fields = _SINCE_2.get(fields["kind"], {}) | fields
   if not any((folder / where / f).is_file() for f in TOKENIZER_FILES):
     raise UserError(
       f"{folder / where}: the tokenizer's files are missing; get the folder "
@@ -258,20 +284,21 @@ def _make_task(
   tokenizer = Tokenizer(str(folder / where), *reading)
   with _blamed_on(folder / "config.json"):
     if fields["kind"] == "mention":
-      labels = tuple(fields["labels"])
+      labels, none_class = tuple(fields["labels"]), fields["none_class"]
       return MentionTask(
         name=name,
-        model=SequenceClassifier(encoder, len(labels)),
+        model=SequenceClassifier(encoder, len(labels) + none_class),
         loss=loss,
         tokenizer=tokenizer,
         labels=labels,
+        none_class=none_class,
+        question=tuple(fields["question"]),
         context=fields["context"],
-        # Folders of the first days have none.
-        temperature=float(fields.get("temperature", 1.0)),
+        temperature=float(fields["temperature"]),
       )
     scheme = LabelScheme(fields["scheme"], tuple(fields["types"]))
     features = tuple(fields["features"])
-    return TokenTask(
+    base = TokenTask(
       name=name,
       model=TokenClassifier(
         encoder,
@@ -285,7 +312,16 @@ def _make_task(
       question=tuple(fields["question"]),
       labels_on=fields["labels_on"],
       features=features,
+      pos_tags=tuple(fields["pos_tags"]),
+      double_sep=fields["double_sep"],
       o_bias=fields["o_bias"],
+    )
+    if fields["kind"] == "token":
+      return base
+    return TypeQuestionTask(
+      base,
+      tuple(asked["type"] for asked in fields["asked"]),
+      tuple(tuple(asked["question"]) for asked in fields["asked"]),
     )
 
 
@@ -324,8 +360,8 @@ def parameter_shapes(task: AnyTask) -> dict[str, tuple[int, ...]]:
   tokenizer, features = task.tokenizer, task.features
   ids, types, texts, _ = tokenizer.join(None, tokenizer([["a"]])[0])
   zeros = np.zeros(len(ids), np.int32)
-  example = Example(ids, types, texts, 0, 0, zeros, zeros, zeros)
-  shape = Shape(8, **dict.fromkeys(features, (8, 8)))
+  example = Example(ids, types, texts, 0, 0, zeros, zeros, zeros, pos=zeros)
+  shape = Shape.with_room(8, features, (8, 8))
   _, batch = Batcher([example], features, tokenizer.pad_id, 1).assemble(
     np.zeros(1, int), shape.length, [shape]
   )

@@ -20,7 +20,7 @@ from splitner_jax.errors import UserError
 # JAX is imported with the first model: whoever imports this module, or asks
 # the command line for help, need not wait for it.
 if TYPE_CHECKING:
-  from splitner_jax.systems import SplitNER as System
+  from splitner_jax.systems import System
   from splitner_jax.trained import TrainedSystem
 
 _SURROGATE = re.compile("[\ud800-\udfff]")

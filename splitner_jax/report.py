@@ -4,13 +4,24 @@ Of each split, `dev` and `test`, report.json has `all_sentences` (the honest
 score), `reference_protocol` (how the paper's code counts, for comparison with
 the paper only), `detection`, `classification_on_gold`, each with `precision`,
 `recall`, `f1` in percent, and `per_type` where it applies; and `sentences`,
-`gold_mentions`, `gold_lost_to_length`. `seconds` are without compile time,
-which stands apart. `calibration` has the temperature and expected calibration
-errors, see `calibration`.
+`gold_mentions`, `gold_lost_to_length`; `interval`, within which F1 over all
+sentences is in 95 of 100 resamplings of them; `per_sentence`, the counts that
+comparisons need; `errors`, see `error_report`. What a system does not have is
+left out. `seconds` are without compile time, which stands apart. `calibration`
+has the temperature and expected calibration errors, see `calibration`;
+`o_bias` what was tried on dev, if it was tuned.
+
+python -m splitner_jax.report compare A B
+
+says whether the difference between two runs, folders or report.json, is more
+than chance.
 """
 
 import json
+import os
 import pathlib
+import platform
+import sys
 from typing import Any
 
 import jax
@@ -19,15 +30,18 @@ from ml_collections import ConfigDict
 import splitner_jax
 from splitner_jax.data.corpora import Corpus
 from splitner_jax.data.lines import write_whole
+from splitner_jax.errors import UserError
+from splitner_jax.systems import SYSTEMS
 
 SPLITS = ("dev", "test")
 
-_ROWS = {
-  "all_sentences": "SplitNER, all sentences",
-  "reference_protocol": "SplitNER, reference protocol",
+ROWS = {
+  "all_sentences": "{}, all sentences",
+  "reference_protocol": "{}, reference protocol",
   "detection": "detection alone",
   "classification_on_gold": "classification of gold mentions",
 }
+"""The scores of a split, with their titles for a system."""
 
 
 def start(
@@ -43,6 +57,7 @@ def start(
   return {
     "splitner_jax": splitner_jax.__version__,
     "devices": [d.device_kind for d in jax.local_devices()],
+    "machine": f"{os.cpu_count()} cores, {platform.machine()}",
     "config": json.loads(config.to_json_best_effort()),
     "corpus": {
       "name": corpus.name,
@@ -82,15 +97,21 @@ def write(result: dict[str, Any], workdir: pathlib.Path) -> None:
   write_whole(workdir / "report.json", [text])
 
 
+def title(config: dict[str, Any]) -> str:
+  """The paper's name of the system that a config describes."""
+  return SYSTEMS[config["system"]].TITLE
+
+
 def table(result: dict[str, Any]) -> str:
   """The scores as an aligned Markdown table."""
+  system = title(result["config"])
   rows = [["", "split", "precision", "recall", "F1"]]
-  for key, title in _ROWS.items():
+  for key, name in ROWS.items():
     for split in SPLITS:
-      if split in result:
+      if key in result.get(split, {}):
         row = result[split][key]
         figures = [f"{row[k]:.2f}" for k in ("precision", "recall", "f1")]
-        rows.append([title, split, *figures])
+        rows.append([name.format(system), split, *figures])
   return markdown_table(rows, left=2)
 
 
@@ -117,18 +138,23 @@ def markdown(result: dict[str, Any]) -> str:
   corpus, config = result["corpus"], result["config"]
   sizes = ", ".join(f"{n} {s}" for s, n in corpus["sentences"].items())
   parts = [
-    f"# SplitNER on {corpus['name']}",
+    f"# {title(config)} on {corpus['name']}",
     f"Backbone {config['backbone']}, seed {config['seed']}; sentences: "
     f"{sizes} (content {corpus['content_hash']}); "
     f"{len(result['devices'])} x {result['devices'][0]}.",
     "## Scores",
     "Mentions count as found when words and type are right, in percent. *All "
-    "sentences* is the honest figure. *Reference protocol* leaves out "
-    "sentences without a detected mention, as the code of the paper does; it "
-    "is for comparison with the paper only.",
+    "sentences* is the honest figure. *Reference protocol* counts as the "
+    "code of the paper does (of a system of two steps it leaves out sentences "
+    "without a detected mention); it is for comparison with the paper only.",
     table(result),
-    _calibration(result["calibration"]),
   ]
+  if "o_bias" in result:
+    parts.append(
+      f"Added to the logit of O, chosen on dev: {result['o_bias']['chosen']:g}."
+    )
+  if "calibration" in result:
+    parts.append(_calibration(result["calibration"]))
   for split in SPLITS:
     if split in result:
       parts += _split_section(split, result[split])
@@ -166,7 +192,8 @@ def _calibration(found: dict[str, Any]) -> str:
 
 def _split_section(split: str, scores: dict[str, Any]) -> list[str]:
   types = scores["all_sentences"]["per_type"]
-  on_gold = scores["classification_on_gold"]["per_type"]
+  on_gold = scores.get("classification_on_gold", {}).get("per_type", {})
+  low, high = scores["interval"]
   rows = [["type", "gold", "precision", "recall", "F1", "on gold"]]
   for label, row in types.items():
     rows.append(
@@ -180,9 +207,31 @@ def _split_section(split: str, scores: dict[str, Any]) -> list[str]:
   merged = scores["reference_protocol"]["sentences"]
   return [
     f"## {split.capitalize()} by type",
+    f"F1 over all sentences is between {low:.2f} and {high:.2f} in 95 of 100 "
+    "resamplings of the sentences.",
     f"{scores['sentences']} sentences, {scores['gold_mentions']} gold "
     f"mentions, {scores['gold_lost_to_length']} of them lost to length; the "
     f"reference protocol scores {merged} sentences. Tagging took "
-    f"{scores['seconds']['inference']:.1f} s.",
+    f"{scores['seconds']['inference']:.1f} s. errors-{split}.md shows the "
+    "errors.",
     markdown_table(rows, left=1),
   ]
+
+
+def main(arguments: list[str]) -> None:
+  """The command line; see the top."""
+  from splitner_jax import cli, compare
+
+  if {"-h", "--help"} & set(arguments):
+    print(__doc__.partition("\n\n")[2])
+  elif len(arguments) != 3 or arguments[0] != "compare":
+    cli.fail("give two runs: python -m splitner_jax.report compare A B")
+  else:
+    try:
+      compare.run(*arguments[1:])
+    except UserError as e:
+      cli.fail(str(e))
+
+
+if __name__ == "__main__":
+  main(sys.argv[1:])

@@ -6,11 +6,9 @@ import logging
 import pathlib
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import flax.struct
 import jax
 import numpy as np
 import optax
@@ -19,7 +17,7 @@ import tqdm
 from jax import numpy as jnp
 from ml_collections import ConfigDict
 
-from splitner_jax import optimizer, parallel
+from splitner_jax import losses, optimizer, parallel
 from splitner_jax.checkpoint import Checkpoints
 from splitner_jax.data.batches import (
   Batcher,
@@ -27,11 +25,20 @@ from splitner_jax.data.batches import (
   Shape,
   fit_buckets,
 )
+from splitner_jax.data.examples import example_lengths
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.errors import UserError
 from splitner_jax.forward import Forward
 from splitner_jax.runtime import compile_clock
 from splitner_jax.tasks import Task
+from splitner_jax.train_step import (
+  BACKBONE,
+  Step,
+  TrainState,
+  init_params,
+  make_step,
+  split,
+)
 
 log = logging.getLogger(__name__)
 
@@ -39,52 +46,6 @@ SAVE_SECONDS = 300.0
 """A checkpoint is written at least this often."""
 LOG_STEPS = 10
 """TensorBoard gets the loss every so many steps."""
-
-
-class TrainState(flax.struct.PyTreeNode):
-  """All that a step changes, and the seed of its random numbers."""
-
-  step: jax.Array
-  seed: jax.Array
-  params: Any
-  opt_state: Any
-
-
-def make_step(
-  task: Task, transform: optax.GradientTransformation
-) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
-  """One training step, to be compiled by `parallel.compile_step`."""
-
-  def step(state: TrainState, batch):
-    key = parallel.device_key(state.seed, state.step)
-    labels = parallel.global_rows(batch["labels"])
-    weights = parallel.global_rows(batch["weights"])
-
-    def loss_of(params):
-      logits = task.model.apply(
-        {"params": params}, batch, False, rngs={"dropout": key}
-      )
-      return task.loss(parallel.global_rows(logits), labels, weights)
-
-    loss, grads = jax.value_and_grad(loss_of)(state.params)
-    grads = parallel.sum_over_devices(grads)
-    updates, opt_state = transform.update(grads, state.opt_state, state.params)
-    new_state = state.replace(
-      step=state.step + 1,
-      params=optax.apply_updates(state.params, updates),
-      opt_state=opt_state,
-    )
-    return new_state, {"loss": loss, "grad_norm": optax.tree.norm(grads)}
-
-  return step
-
-
-def init_params(task: Task, seed: int, batch: dict[str, np.ndarray]) -> Any:
-  """Fresh parameters, from one device's part of any batch."""
-  # Tasks with one seed must not start alike.
-  key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(task.name.encode()))
-  example = {name: value[0] for name, value in batch.items()}
-  return jax.jit(task.model.init)(key, example)["params"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +56,9 @@ class Setup:
     plan: which examples make up each batch.
     shapes: shapes of the batches.
     batcher: makes the arrays.
+    loss: the task's, of logits, labels and weights.
     transform: the optimizer.
+    frozen: parts of the parameters that do not learn.
     total_steps: steps of all epochs.
     lost: gold mentions that no example holds, for their sentence is too long.
   """
@@ -104,7 +67,9 @@ class Setup:
   plan: BatchPlan
   shapes: list[Shape]
   batcher: Batcher
+  loss: losses.Loss
   transform: optax.GradientTransformation
+  frozen: tuple[str, ...]
   total_steps: int
   seed: int
   lost: int
@@ -123,12 +88,17 @@ class Setup:
       fill: puts pretrained weights into fresh parameters.
     """
     params = fill(init_params(self.task, self.seed, self.batch(0)))
+    trained, _ = split(params, self.frozen)
     return TrainState(
       jnp.zeros((), jnp.int32),
       jnp.asarray(self.seed, jnp.uint32),
       params,
-      self.transform.init(params),
+      self.transform.init(trained),
     )
+
+  def make_step(self) -> Step:
+    """One training step, to be compiled by `parallel.compile_step`."""
+    return make_step(self.task.model, self.loss, self.transform, self.frozen)
 
   def facts(self) -> dict[str, Any]:
     """What the report says of it."""
@@ -155,7 +125,7 @@ def prepare(
     raise UserError(
       f"{task.name}: the training sentences hold no mention to learn from"
     )
-  lengths = np.array([len(e) for e in examples])
+  lengths = example_lengths(examples)
   # The model may have no positions for what rounding adds.
   buckets = np.minimum(
     fit_buckets(lengths, settings.batch_size), task.tokenizer.max_length
@@ -186,7 +156,16 @@ def prepare(
     "; ".join(_describe(shape) for shape in shapes),
   )
   return Setup(
-    task, plan, shapes, batcher, transform, total_steps, settings.seed, lost
+    task,
+    plan,
+    shapes,
+    batcher,
+    losses.bound(task.loss, ((e.labels, e.weights) for e in examples)),
+    transform,
+    (BACKBONE,) if settings.freeze_backbone else (),
+    total_steps,
+    settings.seed,
+    lost,
   )
 
 
@@ -273,7 +252,7 @@ def train(
     state = parallel.replicate(setup.fresh_state(fill))
 
   # Step.
-  train_step = parallel.compile_step(make_step(task, setup.transform))
+  train_step = parallel.compile_step(setup.make_step())
   forward = Forward(task, settings.inference_batch_size)
   writer = tensorboardX.SummaryWriter(
     str(folder / "tensorboard"), purge_step=progress["step"] or None

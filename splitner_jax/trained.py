@@ -6,17 +6,8 @@ from typing import Any
 
 from splitner_jax.data.text import TextStyle
 from splitner_jax.forward import Forward
-from splitner_jax.systems import SplitNER
-from splitner_jax.tasks import MentionTask, Run, TokenTask
-
-SYSTEMS = {"splitner": SplitNER}
-"""Systems by the name that config.json has for them.
-
-A system is a dataclass that has, for each task NAME, the fields `NAME` and
-`run_NAME`.
-"""
-
-AnyTask = TokenTask | MentionTask
+from splitner_jax.systems import SYSTEMS, System, task_names
+from splitner_jax.tasks import AnyTask, Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +26,7 @@ class TrainedSystem:
   """A system with its parameters and all else that tagging needs.
 
   Attributes:
-    kind: a key of SYSTEMS.
+    kind: a key of `systems.SYSTEMS`.
     tasks: by name.
     params: of each task, replicated.
     thresholds: of the published scores.
@@ -51,7 +42,7 @@ class TrainedSystem:
   card: str = ""
 
   @classmethod
-  def of(cls, system: SplitNER, **more: Any) -> "TrainedSystem":
+  def of(cls, system: System, **more: Any) -> "TrainedSystem":
     """The model of a system whose passes are `partial(forward, params)`."""
     kind = next(name for name, c in SYSTEMS.items() if type(system) is c)
     names = task_names(kind)
@@ -62,7 +53,7 @@ class TrainedSystem:
       **more,
     )
 
-  def system(self, batch_size: int) -> SplitNER:
+  def system(self, batch_size: int) -> System:
     """The system, with forward passes of so many rows."""
     fields: dict[str, Any] = dict(self.tasks)
     for name, task in self.tasks.items():
@@ -72,19 +63,7 @@ class TrainedSystem:
   @property
   def labels(self) -> tuple[str, ...]:
     """The entity types."""
-    for task in self.tasks.values():
-      found = (
-        task.labels if isinstance(task, MentionTask) else task.scheme.types
-      )
-      if found:
-        return found
-    return ()
-
-
-def task_names(kind: str) -> list[str]:
-  """The names of a system's tasks."""
-  fields = [field.name for field in dataclasses.fields(SYSTEMS[kind])]
-  return [name for name in fields if f"run_{name}" in fields]
+    return next(t.labels for t in self.tasks.values() if t.labels)
 
 
 def _run(task: AnyTask, params: Any, batch_size: int) -> Run:

@@ -23,7 +23,7 @@ from splitner_jax.errors import UserError
 
 # JAX is imported with the model: --help need not wait for it.
 if TYPE_CHECKING:
-  from splitner_jax.systems import SplitNER
+  from splitner_jax.systems import System
   from splitner_jax.trained import Thresholds, TrainedSystem
 
 O_BIASES = tuple(-i / 2 for i in range(11))
@@ -31,15 +31,14 @@ O_BIASES = tuple(-i / 2 for i in range(11))
 
 
 def _buy_recall(
-  system: "SplitNER", sentences: Sequence[Sentence], target: Target
+  system: "System", sentences: Sequence[Sentence], target: Target
 ) -> tuple[float, Judged]:
   """The first `o_bias` that reaches a recall, or comes closest to it."""
+  from splitner_jax.systems import biased
+
   tried = []
   for o_bias in O_BIASES:
-    detector = dataclasses.replace(system.detector, o_bias=o_bias)
-    predicted = dataclasses.replace(system, detector=detector).predict(
-      sentences
-    )
+    predicted = biased(system, o_bias).predict(sentences)
     judged = Judged.of(sentences, predicted)
     tried.append((o_bias, judged))
     if target.is_reached(judged.counts()):
@@ -64,25 +63,25 @@ def tune(
   Returns:
     The tuned model; and what was reached, Markdown.
   """
+  from splitner_jax.systems import biased, with_runs
   from splitner_jax.trained import Thresholds
 
-  system = trained.system(batch_size)
-  run = remembering(system.run_detector)
-  system = dataclasses.replace(system, run_detector=run)
+  system = with_runs(trained.system(batch_size), remembering)
+  finder = system.FINDER
   first = last = Judged.of(sentences, system.predict(sentences))
-  was = o_bias = system.detector.o_bias
+  was = o_bias = getattr(system, finder).o_bias
   if target.measure == "recall":
     o_bias, last = _buy_recall(system, sentences, target)
   thresholds = Thresholds(*choose_thresholds(last, target))
-  detector = dataclasses.replace(system.detector, o_bias=o_bias)
+  task = getattr(biased(system, o_bias), finder)
   tuned = dataclasses.replace(
     trained,
-    tasks={**trained.tasks, "detector": detector},
+    tasks={**trained.tasks, finder: task},
     thresholds=thresholds,
   )
   parts = [_table((first, trained.thresholds), (last, thresholds))]
   if o_bias != was:
-    parts.append(f"o_bias of the detector: {was:g} before, {o_bias:g} after")
+    parts.append(f"o_bias of the {finder}: {was:g} before, {o_bias:g} after")
   counts = last.counts(thresholds.default, thresholds.per_type)
   if target.measure != "f1":
     reached, value = 100 * target.merit(counts)[0], 100 * target.value

@@ -60,7 +60,7 @@ def folder(
 
 
 def _prepared(cache: pathlib.Path) -> set[pathlib.Path]:
-  return set(cache.glob("tfds/*/wnut17/1.0.0"))
+  return set(cache.glob(f"tfds/*/wnut17/{Wnut17.VERSION}"))
 
 
 def test_cache_dir_prefers_own_variable_then_xdg(
@@ -93,6 +93,22 @@ def test_round_trip_keeps_sentences_and_their_order(
   )
   printed = capsys.readouterr()
   assert printed.out == printed.err == ""
+
+
+def test_round_trip_keeps_parts_of_speech(
+  folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  def with_pos(_: Wnut17, path: pathlib.Path) -> list[Sentence]:
+    first, *others = formats.read_columns(path)
+    tags = tuple(f"tag-{word}" for word in first.words)
+    return [dataclasses.replace(first, pos=tags), *others]
+
+  monkeypatch.setattr(Wnut17, "read_file", with_pos)
+  corpus = corpora.load("wnut17", str(folder))
+  assert [row.pos for row in corpus.train] == [
+    ("tag-Ada", "tag-Lovelace", "tag-wrote"), (), (),
+  ]  # fmt: skip
+  assert [row.pos for row in corpus.test] == [("tag-Bonn",), ()]
 
 
 def test_same_files_elsewhere_are_not_prepared_again(

@@ -82,7 +82,7 @@ def test_a_pair_is_scored_as_it_is(config, tmp_path):
   # The order of the types is the checkpoint's, not the corpus's.
   prepared = experiment.prepare(config)
   assert prepared.corpus.types == ["location", "person"]
-  assert prepared.classifier.task.labels == ("person", "location")
+  assert prepared.parts["classifier"].task.labels == ("person", "location")
   predictions = formats.read(tmp_path / "run/predictions/test.jsonl")
   assert len(predictions) == 12
   # The detector says B to every word, the classifier its second type.
@@ -94,7 +94,7 @@ def test_a_pair_is_scored_as_it_is(config, tmp_path):
 
 @pytest.mark.parametrize("features", [("char",)])
 def test_the_reference_reads_texts_by_its_own_rules(config):
-  part = experiment.prepare(config).detector
+  part = experiment.prepare(config).parts["detector"]
 
   assert part.task.features == ("char",)
   assert not part.task.model.mask_char_padding
@@ -103,7 +103,7 @@ def test_the_reference_reads_texts_by_its_own_rules(config):
 
 @pytest.mark.parametrize("features", [("char",)])
 def test_characters_outside_its_alphabet_are_left_out(config):
-  part = experiment.prepare(config).detector
+  part = experiment.prepare(config).parts["detector"]
   tokenizer = part.task.tokenizer
   ids, types, texts, _ = tokenizer.join(None, tokenizer([["é", "a"]])[0])
 
@@ -136,7 +136,7 @@ def test_types_are_never_guessed(config, tmp_path):
   with pytest.raises(UserError, match="the corpus has location"):
     experiment.prepare(config)
   config.classifier.labels = "person,location"
-  labels = experiment.prepare(config).classifier.task.labels
+  labels = experiment.prepare(config).parts["classifier"].task.labels
   assert labels == ("person", "location")
 
 

@@ -106,6 +106,44 @@ def test_any_column(tmp_path):
   ].pos
 
 
+def test_parts_of_speech(tmp_path):
+  content = "Ana NNP B-p x\nran VBD O x\n\n# . O x\n"
+  path = write(tmp_path, content)
+  for column in (1, -3):
+    sentences = formats.read(path, tag_column=2, pos_column=column)
+    assert [row.words for row in sentences] == [("Ana", "ran"), ("#",)]
+    assert [row.pos for row in sentences] == [("NNP", "VBD"), (".",)]
+    assert sentences[0].spans == (Span(0, 1, "p"),)
+
+
+def test_parts_of_speech_by_format(tmp_path):
+  line = '{"tokens": ["a"], "entities": [], "pos": ["DT"]}'
+  columns = "x 0 0 a DT * - - - - * -"
+  for name in ("a.jsonl", "a.json", "a.gold_conll"):
+    content = columns if name.endswith("conll") else line
+    path = write(tmp_path, content, name)
+    # The argument is about columns only.
+    for column in (None, 7):
+      assert formats.read(path, pos_column=column)[0].pos == ("DT",)
+
+
+@pytest.mark.parametrize(
+  ("content", "column", "line", "reason"),
+  [
+    ("a\tDT\tO\n\nb\t\tO\n", 1, 3, "part of speech '' must be"),
+    ("a\tDT\tO\nb\tX Y\tO\n", 1, 2, "part of speech 'X Y' must be"),
+    ("a DT O\nb O\n", 1, 2, "column 1 is the tag's"),
+    ("a DT O\nb DT O\n", 2, 1, "column 2 is the tag's"),
+    ("a DT O\nb DT O\n", -1, 1, "column -1 is the tag's"),
+    ("a X DT O\nb O\n", 2, 2, "2 columns where 3 are needed"),
+  ],
+)
+def test_wrong_parts_of_speech(tmp_path, content, column, line, reason):
+  path = write(tmp_path, content)
+  text = message(formats.read_columns, path, pos_column=column)
+  assert text.startswith(f"{path}:{line}: {reason}")
+
+
 def test_words_keep_characters_that_unicode_calls_line_ends(tmp_path):
   words = ("a\u2028b", "\x85", "x\u00a0y", "\u200b")
   sentences = [Sentence(words, (Span(0, 2, "t"),))]
@@ -118,40 +156,6 @@ def test_words_keep_characters_that_unicode_calls_line_ends(tmp_path):
     assert (read.words, read.spans) == (words, sentences[0].spans)
   path = write(tmp_path, "a\u2028b B-t\n\x85 I-t\nx\u00a0y O\n\u200b O\n")
   assert formats.read(path)[0].words == words
-
-
-@pytest.mark.parametrize("key", ["tokens", "text"])
-def test_jsonl(tmp_path, key):
-  lines = []
-  for words, spans in zip(WORDS, SPANS, strict=True):
-    text = "  ".join(words)
-    starts = [len("  ".join([*words[:i], ""])) for i in range(len(words))]
-    entities = [
-      {"start": start, "end": end, "label": label}
-      if key == "tokens"
-      else {
-        "start": starts[start],
-        "end": starts[end - 1] + len(words[end - 1]),
-        "label": label,
-      }
-      for start, end, label in reversed(spans)
-    ]
-    value = list(words) if key == "tokens" else text
-    lines.append(json.dumps({key: value, "entities": entities}))
-  path = write(tmp_path, "\ufeff" + "\r\n".join(lines), "corpus.jsonl")
-  sentences = formats.read(path)
-  assert_is_corpus(sentences)
-  assert sentences[2].source == f"{path}:3"
-
-
-def test_text_counts_characters_and_ignores_blanks_at_edges(tmp_path):
-  line = (
-    '{"text": "\\ud83d\\ude00 Ana Lima, ok",'
-    ' "entities": [{"start": 1, "end": 10, "label": "person"}]}'
-  )
-  (sentence,) = formats.read(write(tmp_path, line, "a.json"))
-  assert sentence.words == ("\U0001f600", "Ana", "Lima", ",", "ok")
-  assert sentence.spans == (Span(1, 3, "person"),)
 
 
 def test_write_and_read_back(tmp_path):
@@ -236,67 +240,8 @@ def test_columns_that_are_not_there(tmp_path):
   for columns, needed in (
     ({"tag_column": 3}, 4),
     ({"pos_column": 2}, 3),
+    ({"pos_column": -3}, 3),
     ({"tag_column": -5}, 6),  # of 5 columns that would be the word's
   ):
     text = message(formats.read_columns, path, **columns)
     assert text.startswith(f"{path}:1: 2 columns where {needed} are needed")
-
-
-def entity(start=0, end=1, label="x", **more) -> dict:
-  return {"start": start, "end": end, "label": label, **more}
-
-
-def tokens(*entities) -> dict:
-  return {"tokens": ["a", "b"], "entities": list(entities)}
-
-
-@pytest.mark.parametrize(
-  ("record", "reason"),
-  [
-    ("", "not JSON"),
-    ("{", "not JSON"),
-    ("[" * 100_000, "not JSON"),
-    ("[]", "not a JSON object"),
-    ('{"text": "a", "text": "b", "entities": []}', "'text' appears twice"),
-    ({"tokens": ["a"]}, "'entities' is missing"),
-    ({"entities": []}, "either 'text' or 'tokens'"),
-    ({"text": "a", **tokens()}, "either 'text' or 'tokens'"),
-    ({**tokens(), "id": 1}, "key 'id' is unknown"),
-    ({"text": 1, "entities": []}, "'text' must be a string"),
-    ({"text": " ", "entities": []}, "no word in it"),
-    ({"tokens": "a", "entities": []}, "'tokens' must be a list"),
-    ({"tokens": [], "entities": []}, "no word in it"),
-    ({"tokens": ["a", ""], "entities": []}, "word ''"),
-    ({"tokens": ["a\tb"], "entities": []}, r"word 'a\tb'"),
-    ({"tokens": [1], "entities": []}, "word 1"),
-    ({"tokens": ["\ud83d"], "entities": []}, "half a character"),
-    ({"tokens": ["a"], "entities": {}}, "'entities' must be a list"),
-    (tokens(1), "entity 0: not a JSON object"),
-    (tokens(entity(), {"start": 1, "end": 2}), "entity 1: 'label' is missing"),
-    (tokens(entity(score=1)), "key 'score' is unknown"),
-    (tokens(entity(start="0")), "'start' must be a whole number"),
-    (tokens(entity(end=True)), "'end' must be a whole number"),
-    (tokens(entity(end=1.0)), "'end' must be a whole number"),
-    (tokens(entity(label=None)), "'label' must be a string"),
-    (tokens(entity(label="")), "label ''"),
-    (tokens(entity(label=" x")), "label ' x'"),
-    (tokens(entity(label="x\ny")), r"label 'x\ny'"),
-    (tokens(entity(end=3)), "0 to 3 is empty or outside 0 to 2"),
-    (tokens(entity(start=-1)), "-1 to 1 is empty or outside"),
-    (tokens(entity(start=1, end=1)), "1 to 1 is empty or outside"),
-    (tokens(entity(end=2), entity(1, 2)), "'x' (0 to 2) and 'x' (1 to 2)"),
-    (tokens(entity(), entity()), "overlap"),
-    (
-      {"text": "of Anas", "entities": [entity(3, 6)]},
-      "entity 'x' (3 to 6) cuts the word 'Anas' (3 to 7)",
-    ),
-    ({"text": "a   b", "entities": [entity(1, 3)]}, "holds no word"),
-  ],
-)
-def test_wrong_json(tmp_path, record, reason):
-  line = record if isinstance(record, str) else json.dumps(record)
-  good = json.dumps(tokens(entity()))
-  path = write(tmp_path, f"{good}\n{line}\n{good}\n", "corpus.jsonl")
-  text = message(formats.read_jsonl, path)
-  assert text.startswith(f"{path}:2: ")
-  assert reason in text

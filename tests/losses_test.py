@@ -35,9 +35,36 @@ def _naive_dice(
   return 1.0 - float(np.mean(ratios))
 
 
+# Sums of the weights: 4, 1, 2, 2, 0. Their inverses have the mean 9/16.
+_GOLD = [
+  (np.array([0, 0, 1, 4]), np.array([2.0, 1.0, 1.0, 0.0], np.float32)),
+  (np.array([2, 2, 3, 3, 0]), np.array([1.0, 1.0, 1.5, 0.5, 1.0], np.float32)),
+]
+_CLASS_WEIGHTS = np.array([4, 16, 8, 8, 0]) / 9
+
+
+def _naive_weighted(
+  logits: np.ndarray, labels: np.ndarray, weights: np.ndarray
+) -> float:
+  weights = weights * _CLASS_WEIGHTS[labels]
+  return _naive_cross_entropy(logits, labels, weights)
+
+
+def _naive_focal(
+  logits: np.ndarray, labels: np.ndarray, weights: np.ndarray
+) -> float:
+  total = 0.0
+  for row, label, weight in zip(logits, labels, weights, strict=True):
+    p = np.exp(row[label]) / np.exp(row).sum()
+    total -= weight * (1 - p) ** 2 * np.log(p)
+  return total / weights.sum()
+
+
 _NAIVE: dict[str, Callable[..., float]] = {
   "cross_entropy": _naive_cross_entropy,
+  "weighted_cross_entropy": _naive_weighted,
   "dice": _naive_dice,
+  "focal": _naive_focal,
 }
 
 
@@ -50,10 +77,12 @@ def _batch(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   return logits, labels, weights
 
 
-_LOSSES = {name: jax.jit(loss) for name, loss in losses.LOSSES.items()}
+_BOUND = {
+  name: losses.bound(loss, _GOLD) for name, loss in losses.LOSSES.items()
+}
+_LOSSES = {name: jax.jit(loss) for name, loss in _BOUND.items()}
 _GRADIENTS = {
-  name: jax.jit(jax.value_and_grad(loss))
-  for name, loss in losses.LOSSES.items()
+  name: jax.jit(jax.value_and_grad(loss)) for name, loss in _BOUND.items()
 }
 
 
@@ -87,6 +116,39 @@ def test_dice_of_a_perfect_answer() -> None:
   logits = jnp.where(jnp.eye(3) > 0, 40.0, -40.0)
   loss = _LOSSES["dice"](logits, jnp.arange(3), jnp.ones(3))
   assert loss == pytest.approx(0, abs=1e-6)
+
+
+def test_class_weights() -> None:
+  weights = losses.inverse_frequencies(_GOLD)
+  assert weights.dtype == np.float32
+  np.testing.assert_allclose(weights, _CLASS_WEIGHTS, rtol=1e-6)
+  # One label for each example; in any order, in one example or in many.
+  alone = [
+    (np.array(label, np.int32), np.array(weight, np.float32))
+    for labels, its_weights in reversed(_GOLD)
+    for label, weight in zip(labels, its_weights, strict=True)
+  ]
+  np.testing.assert_allclose(losses.inverse_frequencies(alone), weights)
+  nothing = [(labels, 0 * weights) for labels, weights in _GOLD]
+  np.testing.assert_array_equal(
+    losses.inverse_frequencies(nothing), np.zeros(5)
+  )
+
+
+def test_only_the_weighted_loss_reads_the_gold() -> None:
+  gold = iter(_GOLD)
+  for name, loss in losses.LOSSES.items():
+    if name != "weighted_cross_entropy":
+      assert losses.bound(loss, gold) is loss
+  assert next(gold) is _GOLD[0]
+
+
+def test_focal_by_hand() -> None:
+  # Probabilities of the labels: 3/4, 1/5.
+  logits = jnp.log(jnp.array([[1.0, 3.0], [4.0, 1.0]]))
+  loss = _LOSSES["focal"](logits, jnp.array([1, 1]), jnp.array([1.0, 3.0]))
+  expected = -(0.25**2 * np.log(0.75) + 3 * 0.8**2 * np.log(0.2)) / 4
+  assert loss == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", _NAIVE)

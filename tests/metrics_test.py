@@ -3,6 +3,7 @@
 import random
 import warnings
 
+import numpy as np
 import pytest
 from seqeval import metrics as seqeval
 from seqeval.scheme import IOB2
@@ -147,3 +148,97 @@ def test_agrees_with_seqeval():
       assert row["recall"] == pytest.approx(100 * theirs["recall"])
       assert row["f1"] == pytest.approx(100 * theirs["f1-score"])
       assert row["gold"] == theirs["support"]
+
+
+def test_counts_per_sentence_add_up_to_the_score():
+  gold = [[A, B], [], [A, C], [B]]
+  predicted = [[A, ScoredSpan(*A, 0.5), B._replace(label="x")], [C], [C], []]
+  counts = metrics.counts_per_sentence(gold, predicted)
+  assert counts.tolist() == [[2, 0, 2, 1], [2, 1, 1, 0], [1, 0, 1, 0]]
+  result = metrics.score(gold, predicted)
+  sums = [result[name] for name in ("gold", "predicted", "correct")]
+  assert counts.sum(axis=1).tolist() == sums
+  assert metrics.counts_per_sentence([], []).shape == (3, 0)
+
+
+def random_counts(sentences: int, right: float) -> np.ndarray:
+  """Two mentions to find in each sentence, of which some are right."""
+  rng = np.random.default_rng(1)
+  correct = rng.binomial(2, right, sentences)
+  return np.stack([np.full(sentences, 2), correct + 1, correct])
+
+
+def test_bootstrap_interval_is_that_of_drawn_sentences():
+  counts = random_counts(200, 0.6)
+  rng = np.random.default_rng(2)
+  drawn = []
+  for _ in range(4000):
+    gold, predicted, correct = counts[:, rng.integers(200, size=200)].sum(1)
+    drawn.append(200 * correct / (gold + predicted))
+  wanted = np.percentile(drawn, [2.5, 97.5])
+  low, high = metrics.bootstrap_interval(counts, samples=4000)
+  assert (low, high) == pytest.approx(tuple(wanted), abs=0.4)
+  assert high - low > 5
+  again = metrics.bootstrap_interval(counts, samples=4000)
+  other = metrics.bootstrap_interval(counts, samples=4000, seed=1)
+  assert (low, high) == again != other
+
+
+def test_bootstrap_in_blocks_is_the_same(monkeypatch):
+  counts = random_counts(50, 0.6)
+  whole = metrics.bootstrap_interval(counts)
+  # 3 columns are distinct: blocks of 2 samples, and a last one of 1.
+  monkeypatch.setattr(metrics, "_BLOCK", 7)
+  assert metrics.bootstrap_interval(counts) == whole
+
+
+def test_bootstrap_of_nothing():
+  for counts in (np.zeros((3, 0), int), np.zeros((3, 4), int)):
+    assert metrics.bootstrap_interval(counts) == (0.0, 0.0)
+    found = metrics.paired_bootstrap(counts, counts, samples=10)
+    assert found["difference"] == 0.0
+    assert found["p_value"] == 1.0
+
+
+def test_paired_bootstrap_draws_the_same_sentences():
+  a = random_counts(300, 0.6)
+  # One sentence in twenty is better: far less than the spread of either F1, and
+  # yet without a doubt.
+  b = a.copy()
+  b[2, ::20] = np.minimum(b[2, ::20] + 1, 2)
+  b[1, ::20] = np.maximum(b[1, ::20], b[2, ::20])
+  found = metrics.paired_bootstrap(a, b, samples=2000)
+  assert 0 < found["difference"] < 4
+  low, high = metrics.bootstrap_interval(a)
+  assert low < found["f1_b"] < high
+  assert 0 < found["interval"][0] < found["difference"] < found["interval"][1]
+  assert found["p_value"] == 1 / 2000
+  mirrored = metrics.paired_bootstrap(b, a, samples=2000)
+  assert mirrored["difference"] == -found["difference"]
+  assert mirrored["interval"][0] == pytest.approx(-found["interval"][1])
+  assert mirrored["p_value"] == 1 / 2000
+
+
+def test_p_value_is_two_sided():
+  # B wins two sentences of three, A one: B is ahead in a draw of three when
+  # two or three of them are winners: 20 of 27 times.
+  a = np.array([[1, 1, 1], [1, 1, 1], [0, 0, 1]])
+  b = np.array([[1, 1, 1], [1, 1, 1], [1, 1, 0]])
+  found = metrics.paired_bootstrap(a, b)
+  assert found["f1_a"] == pytest.approx(100 / 3)
+  assert found["f1_b"] == pytest.approx(200 / 3)
+  assert found["p_value"] == pytest.approx(2 * 7 / 27, abs=0.02)
+
+
+def test_ties_speak_against_a_difference():
+  # A draw of two has the better sentence 3 of 4 times, else it is a tie.
+  a = np.array([[1, 1], [1, 1], [0, 0]])
+  b = np.array([[1, 1], [1, 1], [0, 1]])
+  p = metrics.paired_bootstrap(a, b)["p_value"]
+  assert p == pytest.approx(2 * 1 / 4, abs=0.03)
+  assert metrics.paired_bootstrap(a, a)["p_value"] == 1.0
+
+
+def test_paired_sides_must_be_the_same_sentences():
+  with pytest.raises(ValueError, match="other sentences"):
+    metrics.paired_bootstrap(random_counts(2, 0.5), random_counts(3, 0.5))

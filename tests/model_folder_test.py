@@ -173,7 +173,7 @@ def tensors(folder: pathlib.Path, change) -> None:
     (lambda f: (f / "config.json").unlink(), "no model of splitner_jax"),
     (lambda f: (f / "config.json").write_text("{"), "no model of splitner_jax"),
     (lambda f: edit(f, lambda c: c.update(library="x")), "no model of spl"),
-    (lambda f: edit(f, lambda c: c.update(format_version=2)), "is newer than"),
+    (lambda f: edit(f, lambda c: c.update(format_version=3)), "is newer than"),
     (lambda f: edit(f, lambda c: c.pop("system")), "'system' is missing"),
     (lambda f: edit(f, lambda c: c.update(system="x")), "none of splitner"),
     (

@@ -92,6 +92,7 @@ def test_tree(tree: pathlib.Path, warnings: list[str]) -> None:
   ]
   first = corpus.train[0]
   assert first.spans == (Span(1, 2, "GPE"),)
+  assert first.pos == ("NN", "NN")
   folder = tree / f"conll-2012/v4/data/train/{_LANGUAGE}"
   assert first.source == f"{folder}/bc/x/00/x_0001.v4_gold_conll:2"
 

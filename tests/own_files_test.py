@@ -140,6 +140,10 @@ def test_columns_are_chosen(tmp_path: pathlib.Path) -> None:
     assert [(row.words, row.spans) for row in corpus.train] == _SENTENCES
   corpus = corpora.from_files(train, dev, None, tag_column=1, word_column=2)
   assert corpus.train[0].words == ("rest",) * 5
+  corpus = corpora.from_files(train, dev, None, tag_column=1, pos_column=2)
+  assert [(row.words, row.spans) for row in corpus.train] == _SENTENCES
+  assert corpus.train[1].pos == ("rest",) * 3
+  assert corpus.dev[1].pos == ()
 
 
 def test_home_folder(

@@ -12,7 +12,7 @@ import optax
 import pytest
 from jax import numpy as jnp
 
-from splitner_jax import losses, optimizer, parallel, train
+from splitner_jax import losses, optimizer, parallel, train_step
 from splitner_jax.data import patterns
 from splitner_jax.data.batches import Batcher, BatchPlan, Shape
 from splitner_jax.data.examples import Example
@@ -44,11 +44,22 @@ _TASKS = {
     ),
     loss=losses.cross_entropy,
     features=("pattern",),
+    frozen=(),
   ),
   "dice": types.SimpleNamespace(
     model=SequenceClassifier(_CONFIG, 4),
     loss=losses.dice,
     features=(),
+    frozen=(),
+  ),
+  "frozen backbone": types.SimpleNamespace(
+    model=SequenceClassifier(_CONFIG, 4),
+    loss=losses.bound(
+      losses.weighted_cross_entropy,
+      [(np.array([0, 0, 0, 1, 1, 2, 3, 3]), np.ones(8))],
+    ),
+    features=(),
+    frozen=(train_step.BACKBONE,),
   ),
 }
 
@@ -113,15 +124,18 @@ def _train(task, devices: int):
   transform = optax.chain(
     # Small, since Adam makes much of the noise in gradients of almost zero.
     _keep_gradient(),
-    optimizer.make(optimizer.linear_decay(1e-5, _STEPS)),
+    optimizer.make(optimizer.linear_decay(1e-5, _STEPS), weight_decay=0.1),
   )
   params = _params(task)
+  trained, _ = train_step.split(params, task.frozen)
   state = parallel.replicate(
-    train.TrainState(
-      jnp.int32(0), jnp.uint32(0), params, jax.jit(transform.init)(params)
+    train_step.TrainState(
+      jnp.int32(0), jnp.uint32(0), params, jax.jit(transform.init)(trained)
     )
   )
-  step = parallel.compile_step(train.make_step(task, transform))
+  step = parallel.compile_step(
+    train_step.make_step(task.model, task.loss, transform, task.frozen)
+  )
   history = []
   for batch in _global_batches(task, devices):
     state, metrics = step(state, parallel.put_batch(batch))
@@ -151,28 +165,34 @@ def _assert_close(ours, expected, where: str) -> None:
       )
 
 
-@pytest.mark.parametrize("loss", _TASKS)
+@pytest.mark.parametrize("name", _TASKS)
 def test_four_devices_train_as_one(
-  loss: str, monkeypatch: pytest.MonkeyPatch
+  name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
   monkeypatch.setattr(features, "OUTPUT_SIZE", 12)
   monkeypatch.setattr(features, "LSTM_SIZE", 8)
-  four = _train(_TASKS[loss], _DEVICES)
+  task = _TASKS[name]
+  four = _train(task, _DEVICES)
   monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
-  one = _train(_TASKS[loss], 1)
+  one = _train(task, 1)
   for i, (ours, expected) in enumerate(zip(four, one, strict=True)):
     gradient, metrics, params = ours
     expected_gradient, expected_metrics, expected_params = expected
-    for name, value in expected_metrics.items():
+    for metric, value in expected_metrics.items():
       assert value > 1e-2
-      np.testing.assert_allclose(metrics[name], value, rtol=1e-5)
+      np.testing.assert_allclose(metrics[metric], value, rtol=1e-5)
     _assert_close(gradient, expected_gradient, f"gradient of step {i}")
     _assert_close(params, expected_params, f"parameters after step {i}")
-  # They went much further than that.
-  first, last = (_by_name(history[2]) for history in (one[0], one[-1]))
-  for name, array in first.items():
-    if not name.endswith("key/bias"):
-      assert np.abs(last[name] - array).max() > 1e-5, name
+  # They went much further than that, or nowhere.
+  start, last = _by_name(_params(task)), _by_name(four[-1][2])
+  for parameter, array in start.items():
+    if parameter.split("/")[0] in task.frozen:
+      np.testing.assert_array_equal(last[parameter], array, parameter)
+    elif not parameter.endswith("key/bias"):
+      assert np.abs(last[parameter] - array).max() > 1e-5, parameter
+  # What does not learn is not clipped, nor measured.
+  gradient, _, params = four[-1]
+  assert gradient.keys() == params.keys() - set(task.frozen)
 
 
 def test_check_replicas() -> None:

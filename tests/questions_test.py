@@ -7,9 +7,18 @@ from splitner_jax.errors import UserError
 
 
 def test_question_about_a_mention() -> None:
-  assert questions.span_classification(["IL", "-", "2"]) == [
-    "What", "is", "IL", "-", "2", "?",
+  template = questions.parse(
+    "classifier.question", "What kind is {mention} ?", questions.MENTION
+  )
+  assert questions.fill(template, questions.MENTION, ["IL", "-", "2"]) == [
+    "What", "kind", "is", "IL", "-", "2", "?",
   ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["What is it ?", "", "{type} or {type}"])
+def test_a_template_has_its_place_once(text: str) -> None:
+  with pytest.raises(UserError, match=r"config.tagger.question: .*\{type\}"):
+    questions.parse("tagger.question", text, questions.TYPE)
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,14 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import common
-from splitner_jax import tasks
+from splitner_jax import losses, tasks
 from splitner_jax.data.examples import Example, Tokenizer
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.data.tags import LabelScheme
 from splitner_jax.errors import UserError
 from splitner_jax.models.bert import EncoderConfig
 from splitner_jax.systems import SplitNER
+from splitner_jax.tasks import tokens
 from tests import tiny
 
 # No model is run here.
@@ -105,7 +106,7 @@ def test_labels_on_all_tokens(tokenizer: Tokenizer) -> None:
   assert example.positions.tolist() == [5, 6, 9, 11, 12]
 
 
-@pytest.mark.parametrize("labels_on", tasks.LABELS_ON)
+@pytest.mark.parametrize("labels_on", tokens.LABELS_ON)
 def test_mention_of_one_subtoken(tokenizer: Tokenizer, labels_on: str) -> None:
   task = _detector(tokenizer, labels_on=labels_on)
   sentence = Sentence(("Bo", "is"), (Span(1, 2, "person"),))
@@ -123,7 +124,7 @@ def test_without_a_question(tokenizer: Tokenizer) -> None:
   assert example.positions.tolist() == [1, 2, 5, 7, 8]
 
 
-@pytest.mark.parametrize("labels_on", tasks.LABELS_ON)
+@pytest.mark.parametrize("labels_on", tokens.LABELS_ON)
 def test_mentions_lost(tokenizer: Tokenizer, labels_on: str) -> None:
   task = _detector(tokenizer, labels_on=labels_on)
   # 160 less question and special tokens: 154 sub-tokens, 77 words.
@@ -141,7 +142,7 @@ def test_mentions_lost(tokenizer: Tokenizer, labels_on: str) -> None:
   assert task.lost_to_length([long, short]) == 0
 
 
-@pytest.mark.parametrize("labels_on", tasks.LABELS_ON)
+@pytest.mark.parametrize("labels_on", tokens.LABELS_ON)
 @pytest.mark.parametrize("scheme", ["BO", "BIO", "BIOE", "BIOES"])
 def test_oracle_gives_the_gold_mentions(
   tokenizer: Tokenizer, scheme: str, labels_on: str
@@ -258,10 +259,10 @@ def test_settings_reach_the_task(tokenizer: Tokenizer) -> None:
   task = _detector(tokenizer, features="pattern", loss="dice", scheme="BIO")
   assert task.features == task.model.features == ("pattern",)
   assert task.model.num_labels == 3
-  assert task.loss is tasks.LOSSES["dice"]
+  assert task.loss is losses.LOSSES["dice"]
   classifier = _classifier(tokenizer, loss="cross_entropy")
   assert classifier.model.num_labels == 2
-  assert classifier.loss is tasks.LOSSES["cross_entropy"]
+  assert classifier.loss is losses.LOSSES["cross_entropy"]
 
 
 def test_too_short_for_two_words(tokenizer: Tokenizer) -> None:

@@ -13,8 +13,8 @@ from splitner_jax import parallel, pretrained, tasks
 from splitner_jax.data.examples import Tokenizer
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.data.text import TextStyle
-from splitner_jax.experiment import task_settings
 from splitner_jax.model_folder import parameter_shapes
+from splitner_jax.settings import task_settings
 from splitner_jax.trained import Thresholds, TrainedSystem
 from tests import tiny
 

@@ -17,11 +17,12 @@ from flax import linen as nn
 from jax import numpy as jnp
 
 from configs import common
-from splitner_jax import experiment, losses, parallel, train
+from splitner_jax import losses, parallel, train
 from splitner_jax.checkpoint import Checkpoints
 from splitner_jax.data.batches import Batcher
-from splitner_jax.data.examples import Example
+from splitner_jax.data.examples import Example, LazyExamples
 from splitner_jax.errors import UserError
+from splitner_jax.settings import task_settings
 from tests import runs
 
 _VOCAB = 50
@@ -32,7 +33,7 @@ class _Model(nn.Module):
 
   @nn.compact
   def __call__(self, batch, deterministic: bool = True) -> jax.Array:
-    x = nn.Embed(_VOCAB, 4)(batch["input_ids"])
+    x = nn.Embed(_VOCAB, 4, name="encoder")(batch["input_ids"])
     if "char_index" in batch:
       rows = [batch[f"char_{which}"].sum(1) for which in ("short", "long")]
       x += jnp.concatenate(rows)[batch["char_index"]][..., None] / 1000
@@ -76,7 +77,7 @@ class _Task:
 def _settings(name: str = "detector", **fields):
   config = common.get_config()
   config.update({"batch_size": 8, "learning_rate": 0.01, **fields})
-  return experiment.task_settings(config, name)
+  return task_settings(config, name)
 
 
 def _train(task: _Task, folder: pathlib.Path, fill=lambda params: params, **f):
@@ -156,6 +157,74 @@ def test_a_task_may_have_its_own_learning_rate(tmp_path):
   assert common_rate.learning_rate == 1e-3
 
 
+def test_a_frozen_backbone_keeps_its_weights(tmp_path):
+  fields = {"freeze_backbone": True, "weight_decay": 0.1, "epochs": 2}
+  started = []
+
+  def fill(params):
+    started.append(parallel.to_host(params))
+    return params
+
+  task = _Task([1.0, 2.0])
+  params, _ = _train(task, tmp_path, fill, **fields)
+  _assert_equal(params["encoder"], started[-1]["encoder"])
+  for before, after in zip(
+    jax.tree.leaves(started[-1]["Dense_0"]),
+    jax.tree.leaves(params["Dense_0"]),
+    strict=True,
+  ):
+    assert np.abs(before - after).max() > 1e-3
+
+  # The optimizer holds nothing of it, and such a state can be restored.
+  setup = train.prepare(task, _settings(**fields), [])
+  state = jax.eval_shape(setup.fresh_state)
+  assert "Dense_0" in str(state.opt_state)
+  assert "encoder" not in str(state.opt_state)
+  checkpoints = Checkpoints(tmp_path / "checkpoints", state, state.params)
+  latest = checkpoints.latest()
+  checkpoints.close()
+  assert jax.tree.structure(latest) == jax.tree.structure(state)
+  _assert_equal(latest.params, parallel.to_host(params))
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "weighted_cross_entropy"])
+def test_lazy_examples(name, tmp_path):
+  """None is made before it is needed; class weights need each one once."""
+  made: list[int] = []
+
+  class Lazy(_Task):
+    def training_examples(self, sentences):
+      examples, lost = super().training_examples(sentences)
+
+      def make(i: int) -> Example:
+        made.append(i)
+        return examples[i]
+
+      return LazyExamples(np.array(self.lengths), make), lost
+
+  task = Lazy([1.0], lengths=[3, 5] * 8, loss=losses.LOSSES[name])
+  setup = train.prepare(task, _settings(epochs=1), [])
+  if name == "weighted_cross_entropy":
+    assert made == list(range(16))
+    examples, _ = _Task.training_examples(task, [])
+    ones = np.mean(np.concatenate([e.labels for e in examples]))
+    assert 0.1 < ones < 0.9
+    np.testing.assert_allclose(
+      setup.loss.keywords["class_weights"], [2 * ones, 2 - 2 * ones], rtol=1e-6
+    )
+  else:
+    assert made == []
+    assert setup.loss is task.loss
+  _, progress = _train(task, tmp_path, epochs=1)
+  assert progress["examples"] == 16
+  assert progress["step"] == 2
+
+
+def test_no_examples(tmp_path):
+  with pytest.raises(UserError, match="hold no mention to learn from"):
+    _train(_Task(lengths=()), tmp_path)
+
+
 def _no_gradient(logits, labels, weights):
   """Finite itself: sqrt(0)."""
   return jnp.sqrt(jnp.sum(0 * logits))
@@ -189,8 +258,8 @@ def test_each_shape_is_traced_once(sample, tmp_path, monkeypatch):
   traces: collections.Counter = collections.Counter()
   make_step, compile_step = train.make_step, parallel.compile_step
 
-  def traced(task, transform):
-    step = make_step(task, transform)
+  def traced(*args):
+    step = make_step(*args)
 
     def counted(state, batch):
       traces[(batch["input_ids"].shape[-1], *_rows(batch))] += 1

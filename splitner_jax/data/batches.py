@@ -13,14 +13,14 @@ import numpy as np
 
 from splitner_jax.data import patterns
 from splitner_jax.data.examples import Example
+from splitner_jax.data.text_tables import SHORT_WIDTH, TextTable
 
-SHORT_WIDTH = 8
-"""Characters of a text in the short table (see `models.features`)."""
 LENGTH_MULTIPLE = 4
 """Bucket lengths are multiples of this."""
 _MAX_BUCKETS = 7  # With the shape of over-full batches, eight shapes.
 _BATCHES_PER_BUCKET = 12  # Fewer in an epoch do not pay for the compilation.
 _ROUND = 16
+_TEXT_FEATURES = ("char", "pattern")
 
 
 class Shape(NamedTuple):
@@ -35,6 +35,17 @@ class Shape(NamedTuple):
   length: int
   char: tuple[int, int] = (0, 0)
   pattern: tuple[int, int] = (0, 0)
+
+  @classmethod
+  def with_room(
+    cls, length: int, features: Sequence[str], room: tuple[int, int]
+  ) -> "Shape":
+    """One with tables of this size for those of the features that have any."""
+    return cls(length, **dict.fromkeys(_with_tables(features), room))
+
+
+def _with_tables(features: Sequence[str]) -> list[str]:
+  return [name for name in features if name in _TEXT_FEATURES]
 
 
 def _round_up(n, multiple: int):
@@ -142,53 +153,12 @@ def _epoch(plan: BatchPlan, epoch: int) -> list[tuple[int, np.ndarray]]:
   return [batches[i] for i in rng.permutation(len(batches))]
 
 
-class _Table:
-  """Distinct texts of one device's rows, in a short and a long table."""
-
-  def __init__(self):
-    self.rows: dict[str, tuple[bool, int]] = {}
-    self.texts: tuple[list[tuple[int, ...]], list[tuple[int, ...]]] = ([], [])
-
-  def add(self, key: str, ids: tuple[int, ...]) -> None:
-    if key not in self.rows:
-      long = len(ids) > SHORT_WIDTH
-      self.rows[key] = (long, len(self.texts[long]))
-      self.texts[long].append(ids)
-
-  @property
-  def sizes(self) -> tuple[int, int]:
-    return len(self.texts[0]), len(self.texts[1])
-
-  def fits(self, capacity: tuple[int, int]) -> bool:
-    # A short text may stand in the long table, not the other way round.
-    short, long = self.sizes
-    return long <= capacity[1] and short + long <= sum(capacity)
-
-  def fill(self, short: np.ndarray, long: np.ndarray) -> dict[str, int]:
-    """Writes the ids into zeroed tables; returns the row of each key."""
-    spill = len(self.texts[1])
-    for i, ids in enumerate(self.texts[1]):
-      long[i, : len(ids)] = ids
-    rows = {}
-    for i, ids in enumerate(self.texts[0]):
-      if i < len(short):
-        short[i, : len(ids)] = ids
-      else:
-        long[spill + i - len(short), : len(ids)] = ids
-    for key, (is_long, i) in self.rows.items():
-      if is_long:
-        rows[key] = len(short) + i
-      else:
-        rows[key] = i if i < len(short) else i + spill
-    return rows
-
-
 class Batcher:
   """Turns examples into arrays of one of a few shapes.
 
   Attributes:
     examples: where rows are taken from.
-    features: any of "char", "pattern".
+    features: any of "char", "pattern", "pos".
     pad_id: vocabulary id of padding.
     devices: into how many equal parts the rows are split.
     reference_text: whether the features read texts by the reference's rules;
@@ -212,10 +182,11 @@ class Batcher:
   def _pattern(self, text: str) -> str:
     return patterns.pattern(text, self.reference_text)
 
-  def _tables(self, rows: np.ndarray) -> dict[str, list[_Table]]:
+  def _tables(self, rows: np.ndarray) -> dict[str, list[TextTable]]:
     """Distinct texts of each device's rows, for each feature."""
-    tables: dict[str, list[_Table]] = {
-      name: [_Table() for _ in range(self.devices)] for name in self.features
+    tables: dict[str, list[TextTable]] = {
+      name: [TextTable() for _ in range(self.devices)]
+      for name in _with_tables(self.features)
     }
     for device, part in enumerate(rows.reshape(self.devices, -1)):
       texts = {t for r in part if r >= 0 for t in self.examples[r].texts}
@@ -240,13 +211,14 @@ class Batcher:
       sample: how many batches to look at.
 
     Returns:
-      One shape for each bucket and, if there are features, one more that
+      One shape for each bucket and, if texts are features, one more that
       holds any batch.
     """
-    if not self.features:
+    names = _with_tables(self.features)
+    if not names:
       return [Shape(length) for length in plan.buckets]
     need: dict[int, dict[str, np.ndarray]] = {
-      length: {name: np.zeros(2, int) for name in self.features}
+      length: {name: np.zeros(2, int) for name in names}
       for length in plan.buckets
     }
     for step in range(min(sample, 3 * plan.steps_per_epoch)):
@@ -267,13 +239,11 @@ class Batcher:
       }
       return Shape(length, **sizes)
 
+    longest = plan.buckets[-1]
+    room = (_ROUND, per_device * longest)
     return [shape(length) for length in plan.buckets] + [
-      self._uncapped(plan.buckets[-1], per_device)
+      Shape.with_room(longest, names, room)
     ]
-
-  def _uncapped(self, length: int, per_device: int) -> Shape:
-    room = (_ROUND, per_device * length)
-    return Shape(length, **dict.fromkeys(self.features, room))
 
   def assemble(
     self, rows: np.ndarray, length: int, shapes: Sequence[Shape]
@@ -298,17 +268,17 @@ class Batcher:
         if s.length == length
         and all(
           table.fits(getattr(s, name))
-          for name in tables
-          for table in tables[name]
+          for name, parts in tables.items()
+          for table in parts
         )
       ),
       shapes[-1],
     )
     arrays = self._rows(rows, shape.length)
     tables_of: dict[str, np.ndarray] = {}
-    for name in self.features:
+    for name, parts in tables.items():
       index, short, long = self._feature(
-        name, rows, tables[name], shape.length, getattr(shape, name)
+        name, rows, parts, shape.length, getattr(shape, name)
       )
       arrays[f"{name}_index"] = index
       tables_of |= {f"{name}_short": short, f"{name}_long": long}
@@ -330,6 +300,8 @@ class Batcher:
       "labels": np.zeros(label_shape, np.int32),
       "weights": np.zeros(label_shape, np.float32),
     }
+    if "pos" in self.features:
+      arrays["pos_ids"] = np.zeros((len(rows), length), np.int32)
     for i, r in enumerate(rows):
       if r < 0:
         continue
@@ -341,13 +313,15 @@ class Batcher:
       where = (i, slice(n))[: some.labels.ndim + 1]
       arrays["labels"][where] = example.labels
       arrays["weights"][where] = example.weights
+      if "pos" in self.features:
+        arrays["pos_ids"][i, :n] = example.pos
     return arrays
 
   def _feature(
     self,
     name: str,
     rows: np.ndarray,
-    tables: list[_Table],
+    tables: list[TextTable],
     length: int,
     capacity: tuple[int, int],
   ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,7 +1,8 @@
 """Sentences to ragged model inputs: tokenise, align, cut into windows."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import transformers
@@ -48,6 +49,8 @@ class Example:
     labels: int32[n] for token tasks, int32[] for sequence tasks; zeros where
       there is no gold.
     weights: float32, shape of labels: which labels count in the loss.
+    pos: int32[n] part of speech of each token, 0 for none; None if the task
+      does not read it.
   """
 
   ids: np.ndarray
@@ -58,9 +61,41 @@ class Example:
   positions: np.ndarray
   labels: np.ndarray
   weights: np.ndarray
+  pos: np.ndarray | None = None
 
   def __len__(self) -> int:
     return len(self.ids)
+
+
+_KEPT_EXAMPLES = 512
+
+
+class LazyExamples(Sequence[Example]):
+  """Examples that are made when they are asked for; only the last are kept.
+
+  Attributes:
+    lengths: int[N] length of each.
+  """
+
+  def __init__(self, lengths: np.ndarray, make: Callable[[int], Example]):
+    self.lengths = lengths
+    # A batch looks at each of its examples several times.
+    self._make = functools.lru_cache(_KEPT_EXAMPLES)(make)
+
+  def __len__(self) -> int:
+    return len(self.lengths)
+
+  def __getitem__(self, index):
+    if isinstance(index, slice):
+      return [self._make(i) for i in range(len(self))[index]]
+    return self._make(range(len(self))[index])
+
+
+def example_lengths(examples: Sequence[Example]) -> np.ndarray:
+  """int[N] lengths of the examples; none is made for it."""
+  if isinstance(examples, LazyExamples):
+    return examples.lengths
+  return np.array([len(example) for example in examples])
 
 
 class Tokenizer:

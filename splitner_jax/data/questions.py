@@ -33,13 +33,38 @@ _TYPE_NAMES = {
 _BETWEEN_WORDS = re.compile(r"[\s_-]+|(?<=[a-z])(?=[A-Z])")
 
 
-def span_classification(mention: Sequence[str]) -> list[str]:
-  """The span classifier's question about one mention (paper, section 2.2).
+MENTION, TYPE = "{mention}", "{type}"
+"""What stands in a template for the words that a question is about."""
 
-  >>> span_classification(["New", "York"])
+
+def parse(field: str, text: str, place: str) -> tuple[str, ...]:
+  """The words of a template, `place` one of them.
+
+  >>> parse("classifier.question", "What is {mention} ?", MENTION)
+  ('What', 'is', '{mention}', '?')
+
+  Raises:
+    UserError: `place` does not stand in it exactly once, as a word.
+  """
+  words = tuple(text.split())
+  if words.count(place) != 1:
+    raise UserError(
+      f"config.{field}: {text!r} needs {place} in it once, as a word between "
+      "spaces"
+    )
+  return words
+
+
+def fill(
+  template: Sequence[str], place: str, words: Sequence[str]
+) -> list[str]:
+  """A question: the template with the words in the place (section 2.2).
+
+  >>> fill(("What", "is", MENTION, "?"), MENTION, ["New", "York"])
   ['What', 'is', 'New', 'York', '?']
   """
-  return ["What", "is", *mention, "?"]
+  at = template.index(place)
+  return [*template[:at], *words, *template[at + 1 :]]
 
 
 def type_name(label: str, overrides: Mapping[str, str]) -> str:

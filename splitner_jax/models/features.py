@@ -1,10 +1,12 @@
-"""Character and orthographic-pattern features of tokens (paper, section 2.1).
+"""Features of tokens: characters, orthographic pattern, part of speech.
 
-Both features of a token start from its text alone, so the CNNs run once per
-distinct text of a batch, and the result is gathered to the tokens. Distinct
-texts come in two tables, short and long, so that a few long ones do not make
-all of them wide: row i of the feature is text i of the short table, then of
-the long one.
+Paper, section 2.1, and Table 5 for the part of speech.
+
+The first two features of a token start from its text alone, so the CNNs run
+once per distinct text of a batch, and the result is gathered to the tokens.
+Distinct texts come in two tables, short and long, so that a few long ones do
+not make all of them wide: row i of the feature is text i of the short table,
+then of the long one.
 
 Shape suffixes as in `bert`, and: U distinct texts, W characters of a text,
 C channels of the character embedding, M filters of each channel, G size of
@@ -23,6 +25,7 @@ EMBEDDING_SIZE = 50
 FILTERS = 16
 OUTPUT_SIZE = 768
 LSTM_SIZE = 256
+POS_SIZE = 64
 
 
 def _torch_uniform(fan_in: int) -> nn.initializers.Initializer:
@@ -222,3 +225,21 @@ class PatternFeature(nn.Module):
     )(*tables)
     hidden = BiLSTM(name="lstm")(table_UxD, index_BxL, mask_BxL)
     return Dropout(self.dropout)(hidden, deterministic)
+
+
+class PosFeature(nn.Module):
+  """Embedding of the part of speech: POS_SIZE per token.
+
+  Attributes:
+    vocab_size: number of tags, 0 for none included.
+  """
+
+  vocab_size: int
+  dropout: float = 0.1
+
+  @nn.compact
+  def __call__(self, ids_BxL: jax.Array, deterministic: bool) -> jax.Array:
+    embedding = self.param(
+      "embedding", normal_init, (self.vocab_size, POS_SIZE)
+    )
+    return Dropout(self.dropout)(embedding[ids_BxL], deterministic)

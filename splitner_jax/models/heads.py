@@ -39,9 +39,10 @@ class TokenClassifier(nn.Module):
   """Labels for each token: the span detector and the sequence tagger.
 
   Attributes:
-    features: any of "char", "pattern".
+    features: any of "char", "pattern", "pos".
     char_vocab_size, pattern_vocab_size: ids of `data.patterns`.
     mask_char_padding: see `features.TextCNN.mask_padding`.
+    pos_vocab_size: parts of speech, 0 for none included.
   """
 
   encoder: EncoderConfig
@@ -50,6 +51,7 @@ class TokenClassifier(nn.Module):
   char_vocab_size: int = 0
   pattern_vocab_size: int = 0
   mask_char_padding: bool = True
+  pos_vocab_size: int = 0
 
   @nn.compact
   def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
@@ -58,7 +60,8 @@ class TokenClassifier(nn.Module):
     Args:
       batch: `input_ids`, `token_types` int32[B, L], `mask` bool[B, L]; with
         features `char_index`, `pattern_index` int32[B, L] into the rows of
-        `char_short`, `char_long`, `pattern_short`, `pattern_long` int32[U, W].
+        `char_short`, `char_long`, `pattern_short`, `pattern_long` int32[U, W],
+        and `pos_ids` int32[B, L] below `pos_vocab_size`.
       deterministic: whether dropout is off.
     """
     cfg = self.encoder
@@ -87,6 +90,12 @@ class TokenClassifier(nn.Module):
           batch["mask"],
           deterministic,
         )
+      )
+    if "pos" in self.features:
+      parts.append(
+        features.PosFeature(
+          self.pos_vocab_size, cfg.hidden_dropout, name="pos"
+        )(batch["pos_ids"], deterministic)
       )
     x_BxLxD = jnp.concatenate(parts, axis=-1)
     return _classify(

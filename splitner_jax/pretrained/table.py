@@ -153,6 +153,8 @@ def table(num_layers: int) -> dict[str, Entry]:
     *_cnn("char/cnn", "char_cnn", range(1, 6)),
     *_cnn("pattern/cnn", "pattern_cnn", range(1, 4)),
     *_lstm("pattern/lstm", "pattern_lstm"),
+    # Not in the reference's published code: the name is ours.
+    *_embedding("pos/embedding", "pos_embedding"),
     *_linear("classifier", "classifier"),
   ]
   return {entry.ours: entry for entry in entries}

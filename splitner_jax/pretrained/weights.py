@@ -41,7 +41,7 @@ _OTHER_TASK = re.compile(
   r"(classifier|qa_outputs|char_cnn|pattern_cnn|pattern_lstm)\."
 )
 # Parts of ours that start new if the backbone has nothing for them.
-_NEW_PARTS = ("pooler", "char", "pattern", "classifier")
+_NEW_PARTS = ("pooler", "char", "pattern", "pos", "classifier")
 # Their last row stands for characters outside the reference's alphabet.
 _ALPHABETS = ("char/cnn/embedding", "pattern/cnn/embedding")
 
@@ -84,7 +84,7 @@ def fill(
 
   Args:
     params: what `model.init` gives: `encoder`, and what the model has of
-      `pooler`, `char`, `pattern`, `classifier`.
+      `pooler`, `char`, `pattern`, `pos`, `classifier`.
     folder: the checkpoint; see `resolve`.
     complete: whether the checkpoint is one of the same task, which must fill
       every parameter. If not, it is a backbone: the parts above the encoder

@@ -24,8 +24,9 @@ from splitner_jax.errors import UserError
 class ColumnsBuilder(tfds.core.GeneratorBasedBuilder):
   """Sentences of column files, in the order of the files.
 
-  Parts of speech are not kept: no model reads them. A corpus whose files have
-  no fixed names, or another format, overrides `locate` and `read_file`.
+  Parts of speech are kept where `read_file` finds them; the columns read here
+  have none. A corpus whose files have no fixed names, or another format,
+  overrides `locate` and `read_file`.
 
   TFDS reuses what it finds in `data_dir` under the builder's name and version;
   `read` names `data_dir` after the content of the files, so VERSION goes up
@@ -36,7 +37,7 @@ class ColumnsBuilder(tfds.core.GeneratorBasedBuilder):
     **kwargs: those of the TFDS builder.
   """
 
-  VERSION = tfds.core.Version("1.0.0")
+  VERSION = tfds.core.Version("1.1.0")
   SOURCE: ClassVar[sources.Source]
   HOMEPAGE: ClassVar[str | None] = None
   LICENSE: ClassVar[str | None] = None
@@ -80,6 +81,8 @@ class ColumnsBuilder(tfds.core.GeneratorBasedBuilder):
               "label": tfds.features.Text(),
             }
           ),
+          # One for each word, or none at all.
+          "pos": tfds.features.Sequence(tfds.features.Text()),
           # File name and line: the folder is the reader's, who may have
           # the same files in another place.
           "source": tfds.features.Text(),
@@ -109,6 +112,7 @@ class ColumnsBuilder(tfds.core.GeneratorBasedBuilder):
           {
             "words": sentence.words,
             "spans": [span._asdict() for span in sentence.spans],
+            "pos": sentence.pos,
             "source": f"{name}:{line}",
           },
         )
@@ -159,5 +163,6 @@ def _to_sentence(row: Mapping[str, Any], folder: pathlib.Path) -> Sentence:
         spans["start"], spans["end"], spans["label"], strict=True
       )
     ),
+    pos=tuple(tag.decode() for tag in row["pos"]),
     source=str(folder / row["source"].decode()),
   )

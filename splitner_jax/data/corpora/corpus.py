@@ -33,6 +33,31 @@ class Corpus:
         digest.update(json.dumps([split, row.words, row.spans]).encode())
     return digest.hexdigest()[:16]
 
+  def limited(self, count: int) -> "Corpus":
+    """The corpus with so many training sentences, every type among them.
+
+    Which ones stay is decided by their text alone.
+
+    Raises:
+      UserError: there are fewer, or more types than that.
+    """
+    if not len(self.types) <= count <= len(self.train):
+      raise UserError(
+        f"config.data.limit: {count} of {len(self.train)} training sentences "
+        f"with {len(self.types)} types; give a number between these two"
+      )
+    ranked = sorted(
+      range(len(self.train)),
+      key=lambda i: hashlib.sha256(self.train[i].text.encode()).digest(),
+    )
+    first: dict[str, int] = {}
+    for i in ranked:
+      for span in self.train[i].spans:
+        first.setdefault(span.label, i)
+    kept = list(dict.fromkeys([*first.values(), *ranked]))[:count]
+    train = [self.train[i] for i in sorted(kept)]
+    return dataclasses.replace(self, train=train)
+
   def describe(self) -> str:
     """One line for the log: sizes of the splits and the content hash."""
     sizes = []

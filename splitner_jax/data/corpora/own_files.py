@@ -21,6 +21,7 @@ def from_files(
   seed: int = 0,
   tag_column: int = -1,
   word_column: int = 0,
+  pos_column: int | None = None,
 ) -> Corpus:
   """Reads one's own files, each in any format of `formats.read`.
 
@@ -35,6 +36,7 @@ def from_files(
     tag_column: where the tag is in files of columns; negative numbers count
       from the last column.
     word_column: where the word is in files of columns.
+    pos_column: where the part of speech is in files of columns, if wanted.
 
   Raises:
     UserError: files or fields are missing, contradict each other or are not
@@ -66,7 +68,10 @@ def from_files(
   splits: dict[str, list[Sentence]] = {split: [] for split in SPLIT_NAMES}
   for split, path in paths.items():
     splits[split] = formats.read(
-      path, tag_column=tag_column, word_column=word_column
+      path,
+      tag_column=tag_column,
+      word_column=word_column,
+      pos_column=pos_column,
     )
   if not any(row.spans for row in splits["train"]):
     raise UserError(

@@ -1,0 +1,172 @@
+"""JSON Lines, one sentence a line, -> sentences."""
+
+import itertools
+import json
+import os
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from splitner_jax.data.lines import read_lines
+from splitner_jax.data.sentences import Sentence, Span
+from splitner_jax.data.text import Word, words_with_offsets
+from splitner_jax.data.words import BLANKS, check_word
+from splitner_jax.errors import UserError
+
+_LABEL = re.compile("[^\t\r\n\v\f\ud800-\udfff]+")
+
+
+def is_name(path: str | os.PathLike[str]) -> bool:
+  """Whether a file of this name is JSON Lines."""
+  return pathlib.Path(path).suffix.lower() in (".jsonl", ".json")
+
+
+def read(path: str | os.PathLike[str]) -> list[Sentence]:
+  """Reads one JSON object a line, each a sentence.
+
+  Either `{"tokens": [...], "entities": [...]}` or `{"text": "...",
+  "entities": [...]}`; an entity is `{"start", "end", "label"}`, in words or in
+  characters (Unicode code points), `end` exclusive. Text is split by
+  `text.words_with_offsets`; blanks at an entity's edges do not count. A list
+  `"pos"` may add the part of speech of each word. What `formats.write_jsonl`
+  adds under `predicted` is not read.
+
+  Raises:
+    UserError: the file cannot be read, holds no sentence, or holds a line that
+      is not as described; entities must not overlap nor cut a word.
+  """
+  lines = read_lines(path)
+  while lines and not lines[-1].strip(BLANKS):
+    lines.pop()
+  if not lines:
+    raise UserError(f"{path}: no sentence in it; give one JSON object a line")
+  return [
+    _from_json(line, f"{path}:{number}")
+    for number, line in enumerate(lines, start=1)
+  ]
+
+
+def _from_json(line: str, where: str) -> Sentence:
+  """The sentence of one line; `where` is its file and line number."""
+
+  def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    for key in keys:
+      if keys.count(key) > 1:
+        raise UserError(f"{where}: key {key!r} appears twice; keep one")
+    return dict(pairs)
+
+  try:
+    record = json.loads(line, object_pairs_hook=unique)
+  except UserError:
+    raise
+  except (ValueError, RecursionError) as error:
+    reason = getattr(error, "msg", "too large or too deep")
+    raise UserError(
+      f"{where}: not JSON ({reason}); write one object a line"
+    ) from None
+  _check_keys(record, ("text", "tokens", "entities", "pos", "predicted"), where)
+  if ("text" in record) == ("tokens" in record):
+    raise UserError(f"{where}: give either 'text' or 'tokens', and only one")
+  entities = _field(record, "entities", list, where)
+  if "text" in record:
+    text = _field(record, "text", str, where)
+    words = words_with_offsets(text)
+    length = len(text)
+  else:
+    tokens = _field(record, "tokens", list, where)
+    words = [Word(token, i, i + 1) for i, token in enumerate(tokens)]
+    length = len(tokens)
+  if not words:
+    raise UserError(f"{where}: no word in it; remove the line or add words")
+  for word, _, _ in words:
+    check_word(word, where)
+  pos = _field(record, "pos", list, where) if "pos" in record else []
+  for tag in pos:
+    check_word(tag, where, "part of speech")
+  if "pos" in record and len(pos) != len(words):
+    raise UserError(
+      f"{where}: {len(pos)} parts of speech for {len(words)} words; give one "
+      "for each"
+    )
+  mentions = sorted(
+    _entity(entity, i, length, where) for i, entity in enumerate(entities)
+  )
+  for left, right in itertools.pairwise(mentions):
+    if right.start < left.end:
+      raise UserError(
+        f"{where}: entities {_show(left)} and {_show(right)} overlap; keep one"
+      )
+  spans = tuple(_to_words(mention, words, where) for mention in mentions)
+  return Sentence(
+    words=tuple(word for word, _, _ in words),
+    spans=spans,
+    pos=tuple(pos),
+    source=where,
+  )
+
+
+def _entity(entity: Any, index: int, length: int, where: str) -> Span:
+  where = f"{where}: entity {index}"
+  _check_keys(entity, ("start", "end", "label"), where)
+  start = _field(entity, "start", int, where)
+  end = _field(entity, "end", int, where)
+  label = _field(entity, "label", str, where)
+  if not 0 <= start < end <= length:
+    raise UserError(
+      f"{where}: {start} to {end} is empty or outside 0 to {length}; "
+      "count from 0, end exclusive"
+    )
+  if label != label.strip() or not _LABEL.fullmatch(label):
+    raise UserError(
+      f"{where}: label {label!r} is empty or has a blank at an edge, a tab or "
+      "a line break; write a plain name"
+    )
+  return Span(start, end, label)
+
+
+def _to_words(
+  mention: Span, words: Sequence[tuple[str, int, int]], where: str
+) -> Span:
+  """The mention in words; its own offsets count like those of `words`."""
+  inside = []
+  for i, (word, start, end) in enumerate(words):
+    if start < mention.end and mention.start < end:
+      if start < mention.start or mention.end < end:
+        raise UserError(
+          f"{where}: entity {_show(mention)} cuts the word {word!r} "
+          f"({start} to {end}); move its edge, or give 'tokens'"
+        )
+      inside.append(i)
+  if not inside:
+    raise UserError(
+      f"{where}: entity {_show(mention)} holds no word; remove it"
+    )
+  return Span(inside[0], inside[-1] + 1, mention.label)
+
+
+def _show(span: Span) -> str:
+  return f"{span.label!r} ({span.start} to {span.end})"
+
+
+def _field(record: dict[str, Any], key: str, kind: type, where: str) -> Any:
+  if key not in record:
+    raise UserError(f"{where}: {key!r} is missing; add it")
+  value = record[key]
+  # JSON's true is an int in Python.
+  if not isinstance(value, kind) or isinstance(value, bool):
+    names = {list: "a list", str: "a string", int: "a whole number"}
+    raise UserError(f"{where}: {key!r} must be {names[kind]}")
+  return value
+
+
+def _check_keys(record: Any, allowed: Sequence[str], where: str) -> None:
+  if not isinstance(record, dict):
+    keys = ", ".join(allowed)
+    raise UserError(f"{where}: not a JSON object; give one with {keys}")
+  for key in record:
+    if key not in allowed:
+      raise UserError(
+        f"{where}: key {key!r} is unknown; use {', '.join(allowed)}"
+      )

@@ -1,0 +1,69 @@
+"""What all tasks have in common."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from flax import linen as nn
+
+from splitner_jax.data.examples import MAX_WORD_PIECES, Example, Tokenizer
+from splitner_jax.data.sentences import Sentence
+from splitner_jax.errors import UserError
+from splitner_jax.losses import Loss
+
+Run = Callable[[Sequence[Example]], list[np.ndarray]]
+"""A forward pass with its parameters: examples in, their logits out."""
+
+
+class Task(Protocol):
+  """What training needs of a task."""
+
+  @property
+  def name(self) -> str: ...
+  @property
+  def model(self) -> nn.Module: ...
+  @property
+  def loss(self) -> Loss: ...
+  @property
+  def features(self) -> tuple[str, ...]: ...
+  @property
+  def tokenizer(self) -> Tokenizer: ...
+
+  def training_examples(
+    self, sentences: Sequence[Sentence]
+  ) -> tuple[Sequence[Example], int]:
+    """Examples with labels, and how many mentions were lost to length."""
+    ...
+
+  def evaluate(self, run: Run, sentences: Sequence[Sentence]) -> dict[str, Any]:
+    """Scores as of `metrics.score`; training keeps the best `f1`."""
+    ...
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+  """Over the last axis."""
+  shifted = logits - logits.max(axis=-1, keepdims=True)
+  return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def choice(field: str, value: str, options) -> Any:
+  """The option of that name, or the name itself of a plain list.
+
+  Raises:
+    UserError: there is none; `field` is the config's.
+  """
+  if value not in options:
+    raise UserError(
+      f"config.{field}: {value!r} is none of {', '.join(options)}"
+    )
+  return options[value] if isinstance(options, dict) else value
+
+
+def check_room(tokenizer: Tokenizer, rest: int) -> None:
+  """Raises UserError if no input can hold `rest` tokens and any two words."""
+  least = rest + 2 * MAX_WORD_PIECES
+  if tokenizer.max_length < least:
+    raise UserError(
+      f"config.max_length: {tokenizer.max_length} is too short for the "
+      f"question and two words; use at least {least}"
+    )

@@ -1,0 +1,203 @@
+"""Features of tokens; the text CNN and the BiLSTM against loops in NumPy."""
+
+import jax
+import numpy as np
+import pytest
+from jax import numpy as jnp
+
+from splitner_jax.models import features
+
+
+def _randomise(params, seed: int = 0, scale: float = 0.3):
+  """Parameters of one size: as they start, biases are 0 and scales 1."""
+  leaves, tree = jax.tree.flatten(params)
+  rng = np.random.default_rng(seed)
+  return jax.tree.unflatten(
+    tree,
+    [rng.normal(0, scale, x.shape).astype(x.dtype) for x in leaves],
+  )
+
+
+def _table(rows: list[list[int]], width: int) -> np.ndarray:
+  table = np.zeros((len(rows), width), np.int32)
+  for i, row in enumerate(rows):
+    table[i, : len(row)] = row
+  return table
+
+
+# No character is twice in a text, so that no two windows are alike.
+_TEXTS = [[3], [1, 2], [4, 3, 2, 1, 5, 6], [2, 9, 1, 3, 8, 7, 6, 5], []]
+
+
+class _CNN:
+  """A text CNN of widths 1 to 3, and its parameters."""
+
+  def __init__(self, *, mask_padding: bool):
+    self.module = features.TextCNN(10, range(1, 4), mask_padding)
+    self.apply = jax.jit(
+      lambda params, *tables: self.module.apply({"params": params}, *tables)
+    )
+    shapes = jax.eval_shape(
+      self.module.init, jax.random.key(0), _table(_TEXTS, 8)
+    )
+    self.params = _randomise(shapes["params"])
+
+
+@pytest.fixture(scope="module")
+def masked() -> _CNN:
+  return _CNN(mask_padding=True)
+
+
+def _naive_cnn(params, texts: list[list[int]], width: int | None) -> np.ndarray:
+  """One row for each text; `width` None: the windows of its own characters."""
+  params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+  embedding, rows = params["embedding"], []
+  for text in texts:
+    pooled = []
+    for taps in (1, 2, 3):
+      kernel = params[f"conv_{taps}_kernel"]
+      bias = params[f"conv_{taps}_bias"]
+      if width is None:
+        padded = [*(embedding[c] for c in text), *[np.zeros(50)] * taps]
+        windows = len(text)
+      else:
+        padded = [embedding[c] for c in text + [0] * (width - len(text))]
+        windows = width - taps + 1
+      responses = [
+        sum(padded[i + j] * kernel[j] for j in range(taps))
+        for i in range(windows)
+      ] or [np.zeros(bias.shape)]
+      pooled.append((np.max(responses, axis=0) + bias).reshape(-1))
+    x = np.maximum(np.concatenate(pooled), 0)
+    rows.append(x @ params["output"]["kernel"] + params["output"]["bias"])
+  return np.array(rows)
+
+
+def test_text_cnn_against_a_loop(masked: _CNN) -> None:
+  ours = masked.apply(masked.params, _table(_TEXTS, 8))
+  expected = _naive_cnn(masked.params, _TEXTS, None)
+  np.testing.assert_allclose(ours, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_text_cnn_of_the_reference_against_a_loop() -> None:
+  cnn = _CNN(mask_padding=False)
+  for width in (8, 11):
+    ours = cnn.apply(cnn.params, _table(_TEXTS, width))
+    expected = _naive_cnn(cnn.params, _TEXTS, width)
+    np.testing.assert_allclose(ours, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_text_cnn_does_not_depend_on_width_and_table(masked: _CNN) -> None:
+  one = np.asarray(masked.apply(masked.params, _table(_TEXTS, 8)))
+  assert len({row.tobytes() for row in one}) == len(_TEXTS)
+  wide = masked.apply(masked.params, _table(_TEXTS, 32))
+  np.testing.assert_allclose(wide, one, atol=1e-5)
+  two = masked.apply(
+    masked.params, _table(_TEXTS[:2], 4), _table(_TEXTS[2:], 19)
+  )
+  np.testing.assert_allclose(two, one, atol=1e-5)
+
+
+def test_text_cnn_gradient_is_that_of_the_maximum(masked: _CNN) -> None:
+  """The winning window is found first, and only it has a gradient."""
+
+  def plain(params, table):
+    real = table > 0
+    chars = params["embedding"][table] * real[..., None]
+    chars = jnp.pad(chars, ((0, 0), (0, 2), (0, 0)))
+    pooled = []
+    for taps in (1, 2, 3):
+      kernel = params[f"conv_{taps}_kernel"]
+      response = sum(
+        chars[:, j : j + table.shape[1], None] * kernel[j][None, None]
+        for j in range(taps)
+      )
+      response = jnp.where(real[..., None, None], response, -jnp.inf)
+      pooled.append(response.max(axis=1) + params[f"conv_{taps}_bias"][None])
+    x = jax.nn.relu(jnp.concatenate(pooled, axis=1)).reshape(len(table), -1)
+    output = params["output"]
+    return x @ output["kernel"] + output["bias"][None]
+
+  table = _table(_TEXTS[:4], 8)
+  directions = np.random.default_rng(1).normal(size=(4, 768))
+
+  def ours(params):
+    return jnp.sum(masked.apply(params, table) * directions)
+
+  value, gradient = jax.jit(jax.value_and_grad(ours))(masked.params)
+  # Not compiled: the gradient of max looks for elements equal to the maximum,
+  # and a fused program may compute them twice, with different rounding.
+  expected_value, expected = jax.value_and_grad(
+    lambda params: jnp.sum(plain(params, table) * directions)
+  )(jax.tree.map(jnp.asarray, masked.params))
+  np.testing.assert_allclose(value, expected_value, rtol=1e-5)
+  assert jax.tree.structure(gradient) == jax.tree.structure(expected)
+  for path, leaf in jax.tree.leaves_with_path(gradient):
+    other = expected
+    for key in path:
+      other = other[key.key]
+    scale = np.abs(other).max()
+    assert scale > 0, path
+    np.testing.assert_allclose(
+      leaf, other, atol=1e-5 * scale, rtol=1e-4, err_msg=str(path)
+    )
+  # Padding is no character.
+  assert not np.any(gradient["embedding"][0])
+
+
+def _naive_lstm(params, inputs: np.ndarray) -> np.ndarray:
+  """Both directions over one sequence without padding."""
+  params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+  both = []
+  for d, sequence in enumerate((inputs, inputs[::-1])):
+    hidden = cell = np.zeros(features.LSTM_SIZE)
+    states = []
+    for x in sequence:
+      gates = (
+        x @ params["kernel_in"][d]
+        + hidden @ params["kernel_rec"][d]
+        + params["bias"][d]
+      )
+      i, f, g, o = np.split(gates, 4)
+      i, f, o = (1 / (1 + np.exp(-gate)) for gate in (i, f, o))
+      cell = f * cell + i * np.tanh(g)
+      hidden = o * np.tanh(cell)
+      states.append(hidden)
+    both.append(states if d == 0 else states[::-1])
+  return np.concatenate(both, axis=-1)
+
+
+def test_bilstm_against_a_loop() -> None:
+  rng = np.random.default_rng(2)
+  table = rng.normal(size=(6, 7)).astype(np.float32)
+  lengths = [5, 1, 3]
+  module = features.BiLSTM()
+
+  def arrays(width: int, padding: int) -> tuple[np.ndarray, np.ndarray]:
+    mask = np.arange(width) < np.array(lengths)[:, None]
+    return np.where(mask, index[:, :width], padding).astype(np.int32), mask
+
+  index = rng.integers(0, 6, (3, 9))
+  apply = jax.jit(lambda p, *args: module.apply({"params": p}, *args))
+  shapes = jax.eval_shape(module.init, jax.random.key(0), table, *arrays(5, 0))
+  params = _randomise(shapes["params"], scale=0.2)
+  short = apply(params, table, *arrays(5, 0))
+  assert short.shape == (3, 5, 2 * features.LSTM_SIZE)
+  for i, n in enumerate(lengths):
+    expected = _naive_lstm(params, table[index[i, :n]])
+    np.testing.assert_allclose(short[i, :n], expected, atol=1e-5)
+    assert not np.any(short[i, n:])
+  # Neither the width of the padding matters nor what it points at.
+  long = apply(params, table, *arrays(9, 4))
+  np.testing.assert_allclose(long[:, :5], short, atol=1e-6)
+  assert not np.any(long[:, 5:])
+
+
+def test_dropout_of_parts_of_speech() -> None:
+  module = features.PosFeature(3, dropout=0.5)
+  ids = np.ones((2, 40), np.int32)
+  embedding = np.full((3, features.POS_SIZE), 2.0, np.float32)
+  params = {"params": {"embedding": embedding}}
+  kept = module.apply(params, ids, False, rngs={"dropout": jax.random.key(0)})
+  assert set(np.unique(kept)) == {0.0, 4.0}
+  assert set(np.unique(module.apply(params, ids, True))) == {2.0}

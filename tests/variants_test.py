@@ -1,0 +1,247 @@
+"""Every system and setting: trains, resumes, is scored, saved and used."""
+
+import dataclasses
+import json
+import pathlib
+
+import pytest
+from ml_collections import ConfigDict
+
+from configs import common, wnut17
+from splitner_jax import SplitNER, experiment, joining
+from splitner_jax.checkpoint import Checkpoints
+from splitner_jax.data import formats
+from splitner_jax.data.sentences import ScoredSpan
+from tests import tiny
+
+_TYPES = {"location", "person"}
+
+
+def _config(folder: pathlib.Path, variant: str | None, **fields) -> ConfigDict:
+  config = wnut17.get_config(variant)
+  if not folder.exists():
+    tiny.make_backbone(folder / "backbone")
+    tiny.make_wnut(folder / "data")
+  config.backbone = str(folder / "backbone")
+  config.data.dir = str(folder / "data")
+  config.update_from_flattened_dict(
+    {
+      "epochs": 4,
+      "batch_size": 8,
+      "max_length": 160,
+      "learning_rate": 0.01,
+      "checkpoint_every": 3,
+      **fields,
+    }
+  )
+  return config
+
+
+class _CutOffError(Exception):
+  pass
+
+
+def _cut_off(config, workdir: pathlib.Path, task: str) -> None:
+  """Starts the run, which ends at the third checkpoint of a task."""
+  whole, calls = Checkpoints.save_latest, []
+
+  def watched(self, step, *args, **kwargs):
+    if f"/{task}/" in str(self._folder):
+      calls.append(step)
+      if len(calls) == 3:
+        self.wait()
+        raise _CutOffError
+    return whole(self, step, *args, **kwargs)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(Checkpoints, "save_latest", watched)
+    with pytest.raises(_CutOffError):
+      experiment.run(config, workdir)
+  assert not (workdir / "report.json").exists()
+
+
+# The slow part is compiling the features: once is enough for CI.
+_VARIANTS = [
+  ("seqtag_qa", "classifier", {"detector.features": "none"}),
+  ("no_char_pattern", "detector", {}),
+  ("single_seqtag", "tagger", {"tagger.features": "pattern"}),
+  ("single_qa", "tagger", {"tagger.features": "none"}),
+]
+_SLOW = [
+  (None, "detector", {}),
+  ("single_seqtag", "tagger", {"tagger.scheme": "BIOES"}),
+  ("single_qa,paper", "tagger", {"epochs": 4, "learning_rate": 0.01}),
+  ("single_qa", "tagger", {}),
+]
+
+
+@pytest.mark.parametrize(
+  ("variant", "cut", "fields"),
+  [*_VARIANTS, *(pytest.param(*v, marks=pytest.mark.slow) for v in _SLOW)],
+)
+def test_a_system_from_start_to_use(
+  variant, cut, fields, session_cache, tmp_path
+):
+  config = _config(session_cache / "variants", variant, **fields)
+  workdir = tmp_path / "run"
+  _cut_off(config, workdir, cut)
+  result = experiment.run(config, workdir)
+
+  assert result == json.loads((workdir / "report.json").read_text())
+  single = (variant or "").startswith("single")
+  for split in ("dev", "test"):
+    scores = result[split]
+    # Far above chance, which finds next to none.
+    assert scores["detection"]["f1"] > 30
+    assert scores["all_sentences"]["gold"] == scores["gold_mentions"] == 24
+    assert ("classification_on_gold" in scores) == (not single)
+    assert (workdir / f"errors-{split}.md").exists()
+    assert (workdir / f"errors-{split}.png").exists()
+  merged = result["test"]["reference_protocol"]["sentences"]
+  assert merged == 12 or not single
+  title = {"single_qa": "Single(QA)", "single_seqtag": "Single(SeqTag)"}
+  name = title.get((variant or "").split(",")[0], "SplitNER")
+  assert f"# {name} on wnut17" in (workdir / "report.md").read_text()
+  assert f"# {name} on wnut17" in (workdir / "model" / "README.md").read_text()
+
+  # The model tags what the run tagged.
+  ner = SplitNER.from_pretrained(str(workdir / "model"))
+  rows = formats.read(workdir / "predictions" / "test.jsonl")
+  found = ner.predict([list(row.words) for row in rows])
+  assert [
+    [(e.first_word, e.end_word, e.label) for e in entities]
+    for entities in found
+  ] == [[tuple(span[:3]) for span in row.spans] for row in rows]
+  assert {e.label for entities in found for e in entities} <= _TYPES
+
+
+def test_the_two_steps_joined(session_cache, tmp_path):
+  """False spans of detectors that did not see them, and a tuned O."""
+  config = _config(
+    session_cache / "variants",
+    "no_char_pattern",
+    **{
+      "classifier.none_class": True,
+      "classifier.loss": "weighted_cross_entropy",
+      "detector.tune_o_bias": True,
+      "detector.loss": "focal",
+      "epochs": 2,
+      "classifier.epochs": 6,
+    },
+  )
+  result = experiment.run(config, tmp_path / "run")
+  training = result["training"]
+  assert training.keys() == {
+    "detector", "detector-fold0", "detector-fold1", "classifier",
+  }  # fmt: skip
+  folds = [training[f"detector-fold{i}"]["examples"] for i in (0, 1)]
+  assert sum(folds) == training["detector"]["examples"] == 40
+  assert min(folds) > 5
+  assert training["classifier"]["examples"] > 80  # the gold mentions
+  tried = result["o_bias"]["f1"]
+  chosen = result["o_bias"]["chosen"]
+  assert tried[str(chosen)] == max(tried.values())
+  assert result["dev"]["all_sentences"]["f1"] == pytest.approx(
+    max(tried.values())
+  )
+  # The model has the class and the bias too.
+  ner = SplitNER.from_pretrained(str(tmp_path / "run" / "model"))
+  rows = formats.read(tmp_path / "run" / "predictions" / "test.jsonl")
+  found = ner.predict([list(row.words) for row in rows])
+  assert [[e.label for e in entities] for entities in found] == [
+    [span.label for span in row.spans] for row in rows
+  ]
+
+
+def test_frozen_backbone_and_part_of_speech(tmp_path):
+  """On files that have the column; raw text has none to read."""
+  tiny.make_backbone(tmp_path / "backbone")
+  tiny.make_wnut(tmp_path / "data")
+  for path in (tmp_path / "data").iterdir():
+    lines = path.read_text().split("\n")
+    tagged = [
+      "\t".join((w, "NNP" if t != "O" else "X", t)) if line else ""
+      for line in lines
+      for w, _, t in [line.partition("\t")]
+    ]
+    path.write_text("\n".join(tagged))
+  config = common.get_config()
+  config.update_from_flattened_dict(
+    {
+      "backbone": str(tmp_path / "backbone"),
+      "data.train": str(tmp_path / "data" / "wnut17train.conll"),
+      "data.dev": str(tmp_path / "data" / "emerging.dev.conll"),
+      "data.pos_column": 1,
+      "detector.features": "pos",
+      "detector.learning_rate": 0.05,
+      "freeze_backbone": True,
+      "epochs": 3,
+      "batch_size": 8,
+      "max_length": 160,
+      "learning_rate": 0.01,
+    }
+  )
+  result = experiment.run(config, tmp_path / "run")
+  # The part of speech says it all.
+  assert result["dev"]["detection"]["f1"] > 90
+  ner = SplitNER.from_pretrained(str(tmp_path / "run" / "model"))
+  with pytest.raises(ValueError, match="no parts of speech, which the feat"):
+    ner.predict(["Ada likes Rome"])
+
+
+def test_seeds(session_cache, tmp_path, capsys):
+  config = _config(
+    session_cache / "variants",
+    "single_seqtag",
+    **{"tagger.features": "none", "seeds": "3,5", "epochs": 2},
+  )
+  result = experiment.run(config, tmp_path / "run")
+  each = [
+    json.loads((tmp_path / "run" / f"seed-{s}" / "report.json").read_text())
+    for s in (3, 5)
+  ]
+  assert [one["config"]["seed"] for one in each] == [3, 5]
+  f1 = result["test"]["all_sentences"]["f1"]
+  assert f1["values"] == [one["test"]["all_sentences"]["f1"] for one in each]
+  assert f1["values"][0] != f1["values"][1]
+  assert f1["mean"] == pytest.approx(sum(f1["values"]) / 2)
+  assert f1["deviation"] == pytest.approx(
+    abs(f1["values"][0] - f1["values"][1]) / 2**0.5
+  )
+  assert "Single(SeqTag), all sentences" in capsys.readouterr().out
+
+  # What is done is not done again; what is not, is.
+  old = tmp_path / "run" / "seed-3" / "report.json"
+  before = old.stat().st_mtime_ns
+  (tmp_path / "run" / "seed-5" / "report.json").unlink()
+  assert experiment.run(config, tmp_path / "run") == result
+  assert old.stat().st_mtime_ns == before
+
+
+def test_o_bias_is_chosen_by_f1_over_all_sentences():
+  """A stand-in system whose predictions depend on the bias alone."""
+
+  @dataclasses.dataclass(frozen=True)
+  class Finder:
+    o_bias: float = 0.0
+
+  @dataclasses.dataclass(frozen=True)
+  class System:
+    FINDER = "finder"
+    finder: Finder
+    run_finder = None
+
+    def predict(self, sentences):
+      spans = [ScoredSpan(0, 1, "a", 1.0), ScoredSpan(1, 2, "a", 1.0)]
+      count = int(self.finder.o_bias <= -0.5) + int(self.finder.o_bias <= -2)
+      return [spans[:count] for _ in sentences]
+
+  sentences = formats.Sentence(
+    ("x", "y", "z"), (ScoredSpan(0, 1, "a", 1).span,)
+  )
+  system, found = joining.tune_o_bias(System(Finder()), [sentences])
+  # The least change of those that are best.
+  assert system.finder.o_bias == found["chosen"] == -0.5
+  assert found["f1"]["-0.5"] == 100
+  assert found["f1"]["0.0"] == 0
+  assert found["f1"]["-2.0"] == pytest.approx(200 / 3)
