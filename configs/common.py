@@ -78,6 +78,9 @@ def get_config() -> config_dict.ConfigDict:
   config.classifier.checkpoint = config_dict.placeholder(str)
   # Its entity types in their order, A,B,..., if it does not name them itself.
   config.classifier.labels = ""
+  # What it decides by: cls, the first token as in the paper, or mention, the
+  # mean of the mention's tokens in the question.
+  config.classifier.pooling = "cls"
   # The most sub-tokens of the sentence that it reads around a mention.
   config.classifier.context = 128
   # Whether it may say that a span is no mention. It learns that from what

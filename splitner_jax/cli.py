@@ -18,11 +18,14 @@ def fail(message: str) -> NoReturn:
   sys.exit(1)
 
 
-def parse_flags(argv: list[str], check: Callable[[], None]) -> list[str]:
+def parse_flags(
+  argv: list[str], check: Callable[[], None], positional: int = 0
+) -> list[str]:
   """Parses the flags; a wrong one is a single line, not a traceback.
 
   Args:
     argv: the command line.
+    positional: at most so many arguments that are no flags.
     check: raises UserError if the flags do not fit together; not called for
       --help.
   """
@@ -35,8 +38,8 @@ def parse_flags(argv: list[str], check: Callable[[], None]) -> list[str]:
     fail(str(e))
   except Exception as e:  # A config file is a program: it may raise anything.
     fail(_reason(e, argv))
-  if len(rest) > 1:
-    fail(f"unexpected argument {rest[1]!r}; options begin with --")
+  if len(rest) > 1 + positional:
+    fail(f"unexpected argument {rest[1 + positional]!r}; options begin with --")
   return rest
 
 

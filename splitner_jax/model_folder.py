@@ -55,6 +55,7 @@ _SINCE_2: dict[str, dict[str, Any]] = {
   "mention": {
     "temperature": 1.0,
     "none_class": False,
+    "pooling": "cls",
     "question": ["What", "is", "{mention}", "?"],
   },
   "token": {"pos_tags": [], "double_sep": False, "pos_vocab_size": 0},
@@ -183,6 +184,7 @@ def _describe(task: AnyTask) -> dict[str, Any]:
       **common,
       "labels": list(task.labels),
       "none_class": task.none_class,
+      "pooling": task.model.pooling,
       "question": list(task.question),
       "context": task.context,
       "temperature": task.temperature,
@@ -287,7 +289,10 @@ def _make_task(
       labels, none_class = tuple(fields["labels"]), fields["none_class"]
       return MentionTask(
         name=name,
-        model=SequenceClassifier(encoder, len(labels) + none_class),
+        model=SequenceClassifier(
+          encoder, len(labels) + none_class, fields["pooling"]
+        ),
+        features=() if fields["pooling"] == "cls" else (fields["pooling"],),
         loss=loss,
         tokenizer=tokenizer,
         labels=labels,

@@ -101,7 +101,7 @@ def claim_workdir(config: ConfigDict, workdir: pathlib.Path) -> None:
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     theirs = json.loads(path.read_bytes()) if path.exists() else mine
-    there, here = _flat(theirs), _flat(mine)
+    there, here = flat(theirs), flat(mine)
   except OSError as e:
     raise UserError(
       f"--workdir {workdir}: cannot be written ({e.strerror}); choose another"
@@ -131,11 +131,12 @@ def as_json(config: ConfigDict) -> dict[str, Any]:
   return json.loads(config.to_json_best_effort())
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-  flat: dict[str, Any] = {}
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+  """The fields of nested dicts, by names such as `data.dir`."""
+  fields: dict[str, Any] = {}
   for key, value in tree.items():
     if isinstance(value, dict):
-      flat |= _flat(value, f"{prefix}{key}.")
+      fields |= flat(value, f"{prefix}{key}.")
     else:
-      flat[prefix + key] = value
-  return flat
+      fields[prefix + key] = value
+  return fields

@@ -399,3 +399,21 @@ def test_system(tokenizer: Tokenizer) -> None:
   assert system.predict([]) == []
   # No mention anywhere.
   assert system.predict([Sentence(("is",))] * 2) == [[], []]
+
+
+def test_the_mention_is_marked_in_the_question(tokenizer: Tokenizer) -> None:
+  task = _classifier(tokenizer, pooling="mention")
+  assert task.features == ("mention",)
+  assert task.model.pooling == "mention"
+  examples, _ = task.training_examples([_SENTENCE])
+  assert [
+    [_texts(tokenizer, e).split()[p] for p in e.positions] for e in examples
+  ] == [["a", "##d", "##a", "b", "##o"], ["x", "##2"]]
+  assert examples[0].positions[0] > len(
+    _texts(tokenizer, examples[0]).split("[SEP]")[0].split()
+  )
+  # A mention longer than the input is marked as far as it is read.
+  long = Sentence(("abcde",) * 40, (Span(0, 40, "person"),))
+  [example], _ = task.training_examples([long])
+  assert len(example) <= 160
+  assert example.positions[-1] == len(example) - 2

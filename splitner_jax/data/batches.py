@@ -158,7 +158,7 @@ class Batcher:
 
   Attributes:
     examples: where rows are taken from.
-    features: any of "char", "pattern", "pos".
+    features: any of "char", "pattern", "pos", "mention".
     pad_id: vocabulary id of padding.
     devices: into how many equal parts the rows are split.
     reference_text: whether the features read texts by the reference's rules;
@@ -302,6 +302,8 @@ class Batcher:
     }
     if "pos" in self.features:
       arrays["pos_ids"] = np.zeros((len(rows), length), np.int32)
+    if "mention" in self.features:
+      arrays["mention"] = np.zeros((len(rows), length), bool)
     for i, r in enumerate(rows):
       if r < 0:
         continue
@@ -315,6 +317,8 @@ class Batcher:
       arrays["weights"][where] = example.weights
       if "pos" in self.features:
         arrays["pos_ids"][i, :n] = example.pos
+      if "mention" in self.features:
+        arrays["mention"][i, example.positions] = True
     return arrays
 
   def _feature(

@@ -45,7 +45,8 @@ class Example:
     texts: n token texts, for the character and pattern features.
     sentence: index of the sentence it was made from.
     first_word: index of the first word that has a position here.
-    positions: int32[m] where words first_word, first_word + 1, ... start.
+    positions: int32[m] where words first_word, first_word + 1, ... start; of
+      sequence tasks, where the mention is in the question.
     labels: int32[n] for token tasks, int32[] for sequence tasks; zeros where
       there is no gold.
     weights: float32, shape of labels: which labels count in the loss.

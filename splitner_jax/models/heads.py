@@ -103,21 +103,45 @@ class TokenClassifier(nn.Module):
     )
 
 
+POOLINGS = ("cls", "mention")
+"""The values of `SequenceClassifier.pooling`."""
+
+
 class SequenceClassifier(nn.Module):
-  """One label for each sequence: the span classifier."""
+  """One label for each sequence: the span classifier.
+
+  Attributes:
+    pooling: "cls": the pooler reads the first token, as in the paper.
+      "mention": it reads the mean of the tokens that `mention` marks.
+  """
 
   encoder: EncoderConfig
   num_labels: int
+  pooling: str = "cls"
 
   @nn.compact
   def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
-    """Returns logits, float32[B, num_labels]; see `TokenClassifier`."""
+    """Returns logits, float32[B, num_labels]; see `TokenClassifier`.
+
+    With the pooling "mention" the batch also has `mention`, bool[B, L].
+    """
     cfg = self.encoder
     hidden_BxLxH = Encoder(cfg, name="encoder")(
       batch["input_ids"], batch["token_types"], batch["mask"], deterministic
     )
     self.sow("intermediates", "hidden", hidden_BxLxH)
+    if self.pooling == "mention":
+      hidden_BxLxH = _mean(hidden_BxLxH, batch["mention"])
     pooled_BxH = Pooler(cfg, name="pooler")(hidden_BxLxH)
     return _classify(
       self, pooled_BxH, self.num_labels, cfg.hidden_dropout, deterministic
     )
+
+
+def _mean(hidden_BxLxH: jax.Array, where_BxL: jax.Array) -> jax.Array:
+  """The mean of some tokens, [B, 1, H]; zeros where there are none."""
+  where_BxLx1 = where_BxL[..., None].astype(jnp.float32)
+  total_Bx1xH = jnp.sum(hidden_BxLxH * where_BxLx1, axis=1, keepdims=True)
+  count_Bx1x1 = jnp.sum(where_BxLx1, axis=1, keepdims=True)
+  mean_Bx1xH = total_Bx1xH / jnp.maximum(count_Bx1x1, 1.0)
+  return mean_Bx1xH.astype(hidden_BxLxH.dtype)

@@ -20,7 +20,7 @@ from splitner_jax.data.examples import (
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.losses import LOSSES, Loss
 from splitner_jax.models.bert import EncoderConfig
-from splitner_jax.models.heads import SequenceClassifier
+from splitner_jax.models.heads import POOLINGS, SequenceClassifier
 from splitner_jax.tasks.base import Run, check_room, choice, log_softmax
 
 NO_ENTITY = ""
@@ -87,8 +87,15 @@ class MentionTask:
     first, end = context_window(whole.starts, span.start, span.end, context)
     here = whole.words(first, end)
     room = self.tokenizer.max_length - len(here.texts) - 4
-    question = question.words(*windows(question.starts, room, 0)[0])
-    ids, types, texts, _ = self.tokenizer.join(here, question, double_sep=True)
+    _, read = windows(question.starts, room, 0)[0]
+    question = question.words(0, read)
+    ids, types, texts, offset = self.tokenizer.join(
+      here, question, double_sep=True
+    )
+    asked = self.question.index(questions.MENTION)
+    asked_end = min(asked + span.end - span.start, read)
+    # Of a question that was cut, what is left of the mention.
+    mention = offset + question.starts[[min(asked, asked_end), asked_end]]
     known = span.label in self.answers
     label = self.answers.index(span.label) if known else 0
     return Example(
@@ -97,7 +104,7 @@ class MentionTask:
       texts,
       index,
       first,
-      np.zeros(0, np.int32),
+      np.arange(*mention, dtype=np.int32),
       np.array(label, np.int32),
       np.array(float(known), np.float32),
     )
@@ -152,12 +159,16 @@ def span_classification(
     UserError: a setting has no meaning.
   """
   check_room(tokenizer, 4)
+  pooling = choice("classifier.pooling", settings.pooling, POOLINGS)
   return MentionTask(
     name="classifier",
-    model=SequenceClassifier(encoder, len(types) + settings.none_class),
+    model=SequenceClassifier(
+      encoder, len(types) + settings.none_class, pooling
+    ),
     loss=choice("classifier.loss", settings.loss, LOSSES),
     tokenizer=tokenizer,
     labels=tuple(types),
+    features=() if pooling == "cls" else (pooling,),
     question=questions.parse(
       "classifier.question", settings.question, questions.MENTION
     ),

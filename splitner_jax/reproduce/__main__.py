@@ -1,0 +1,107 @@
+"""Makes the pages of results: the paper's tables, and checks of our own.
+
+launch/reproduce.sh TABLE [DATASET] [options]
+
+TABLE is table2 to table7 or joined (the two steps better joined), of the data
+set wnut17 (default), bionlp13cg, ctireports or ontonotes; lengths (time by the
+length of sentences) or imbalance (losses on rare types). Original files of a
+data set are looked for in data/DATASET, else downloaded where that is possible.
+
+What is done is not done again: reports of earlier runs are in RESULTS/runs.
+"""
+
+import pathlib
+
+from absl import app, flags
+
+from splitner_jax import cli
+from splitner_jax.errors import UserError
+
+_BACKBONE = flags.DEFINE_string("backbone", "minilm", "of all runs")
+_EPOCHS = flags.DEFINE_integer("epochs", 3, "of all runs")
+_LEARNING_RATE = flags.DEFINE_float("learning_rate", 1e-4, "of all runs")
+_SEEDS = flags.DEFINE_string(
+  "seeds", None, "such as 1,2,3 (wnut17: 1,2,3; others: 1)"
+)
+_RESULTS = flags.DEFINE_string("results", "results", "folder of the pages")
+_WORK = flags.DEFINE_string("work", "runs/reproduce", "folder of the runs")
+_RUN = flags.DEFINE_boolean("run", True, "--norun only writes the page anew")
+
+
+def _make_page(name: str, dataset: str) -> pathlib.Path:
+  import tqdm
+
+  from splitner_jax.data.lines import write_whole
+  from splitner_jax.reproduce import pages, paper, runs
+  from splitner_jax.settings import parse_seeds
+
+  if dataset not in paper.DATASETS:
+    raise UserError(
+      f"{dataset}: no data set of this name; there are "
+      f"{', '.join(paper.DATASETS)}"
+    )
+  usual = "1,2,3" if dataset == "wnut17" else "1"
+  budget = runs.Budget(
+    dataset,
+    _BACKBONE.value,
+    _EPOCHS.value,
+    _LEARNING_RATE.value,
+    tuple(parse_seeds(_SEEDS.value or usual)),
+    pathlib.Path(_RESULTS.value),
+    pathlib.Path(_WORK.value),
+  )
+  rows = pages.TABLES[name].rows(dataset)
+  target = budget.results / f"{name}-{dataset}.md"
+  target.parent.mkdir(parents=True, exist_ok=True)
+  problems: dict[str, list[str]] = {}
+  for row in tqdm.tqdm(
+    sorted(rows, key=lambda row: runs.RUNS[row].cost),
+    desc=f"{name} {dataset}",
+    unit="row",
+    disable=not _RUN.value,
+  ):
+    if _RUN.value or runs.RUNS[row].why_not:
+      problems[row] = runs.make(budget, row)
+    # After each: whoever stops here has a page of what there is.
+    write_whole(target, [pages.page(name, budget, problems)])
+  return target
+
+
+def main(argv: list[str]) -> None:
+  # Imported here: --help and wrong arguments need not wait for JAX.
+  from splitner_jax import runtime
+  from splitner_jax.reproduce import imbalance, lengths, pages
+
+  runtime.start_log()
+  results = pathlib.Path(_RESULTS.value)
+  name, *rest = argv[1:]
+  try:
+    if name in pages.TABLES:
+      page = _make_page(name, *(rest or ["wnut17"]))
+    elif name == "lengths":
+      page = lengths.run(results, backbone=_BACKBONE.value)
+    elif name == "imbalance":
+      page = imbalance.run(
+        results, pathlib.Path(_WORK.value), backbone=_BACKBONE.value
+      )
+    else:
+      raise UserError(
+        f"{name}: no page of this name; there are "
+        f"{', '.join(pages.TABLES)}, lengths, imbalance"
+      )
+  except UserError as e:
+    cli.fail(str(e))
+  print(page.read_text("utf-8"))
+  print(f"page: {page}")
+
+
+def _check(argv: list[str]) -> list[str]:
+  """The positional arguments; those of absl take care of the rest."""
+  rest = cli.parse_flags(argv, lambda: None, positional=2)
+  if len(rest) < 2:
+    cli.fail("name a page, such as table2; see --help")
+  return rest
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=_check)

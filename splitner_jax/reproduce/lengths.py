@@ -1,0 +1,373 @@
+"""Time of SplitNER and Single(QA) by the length of the sentences.
+
+launch/reproduce.sh lengths
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import tqdm
+from ml_collections import ConfigDict
+
+from configs import common
+from splitner_jax import parallel, pretrained, tasks, train
+from splitner_jax.data.examples import Example, Tokenizer
+from splitner_jax.data.lines import write_whole
+from splitner_jax.data.sentences import Sentence, Span
+from splitner_jax.errors import UserError
+from splitner_jax.forward import Forward
+from splitner_jax.report import markdown_table
+from splitner_jax.reproduce import paper
+from splitner_jax.runtime import compute_dtype, use_compilation_cache
+from splitner_jax.settings import task_settings
+
+TYPES = ("person", "location", "organization", "product", "event")
+FEATURES = {
+  "both": "With the character and pattern features, the default",
+  "none": "Without them",
+}
+"""The values of `features` that are measured, with their titles."""
+
+_LONGEST = 1000
+_POSITIONS = 1100  # With room for a question.
+_MENTION_EVERY = 25  # Words.
+_MENTION_WORDS = 2
+_BATCH = 16
+_BATCH_TOKENS = 2000
+_TAGGED_MENTIONS = 2 * _BATCH
+_LEAST_TURNS = 2
+_PAPER_TYPES = {
+  "wnut17": 6,
+  "ctireports": 8,
+  "bionlp13cg": 16,
+  "ontonotes": 18,
+}
+
+
+class _Action(NamedTuple):
+  """What takes its turn, given its number, and how many sentences that does."""
+
+  act: Callable[[int], Any]
+  sentences: float
+
+
+def made_up(tokenizer: Tokenizer, length: int, count: int) -> list[Sentence]:
+  """Sentences of exactly so many sub-tokens, always the same.
+
+  Each word is one sub-token, drawn from the vocabulary by Zipf's law; a
+  mention of two words stands in every 25.
+  """
+  vocab = tokenizer.fast.get_vocab()
+  words = [
+    word
+    for word in sorted(vocab, key=vocab.__getitem__)
+    if word.isascii() and word.isalpha() and word.islower()
+  ]
+  sizes = np.diff(tokenizer([words])[0].starts)
+  words = [w for w, size in zip(words, sizes, strict=True) if size == 1]
+  weights = 1.0 / np.arange(1, len(words) + 1)
+  rng = np.random.default_rng(length)
+  drawn = rng.choice(words, (count, length), p=weights / weights.sum()).tolist()
+  first = (_MENTION_EVERY - _MENTION_WORDS) // 2
+  starts = range(first, length - length % _MENTION_EVERY, _MENTION_EVERY)
+  return [
+    Sentence(
+      tuple(row),
+      tuple(
+        Span(start, start + _MENTION_WORDS, TYPES[(i + m) % len(TYPES)])
+        for m, start in enumerate(starts)
+      ),
+    )
+    for i, row in enumerate(drawn)
+  ]
+
+
+class _Side:
+  """A task with random weights, given sentences of one length at a time."""
+
+  def __init__(self, task: Any, settings: ConfigDict):
+    self.task = task
+    self._settings = settings
+    self._state: Any = None
+
+  def take(self, sentences: Sequence[Sentence], batch: int) -> None:
+    """Works on these from now on, so many rows at a time."""
+    self._settings.batch_size = batch
+    self._setup = train.prepare(self.task, self._settings, sentences)
+    self._forward = Forward(self.task, batch)
+
+  def step(self, index: int) -> None:
+    """One training step, with the making of its batch."""
+    if self._state is None:
+      self._state = parallel.replicate(self._setup.fresh_state())
+      self._train_step = parallel.compile_step(self._setup.make_step())
+    batch = parallel.put_batch(self._setup.batch(index))
+    self._state, measured = self._train_step(self._state, batch)
+    float(measured["loss"])
+
+  def compile(self) -> None:
+    """One training step of each shape."""
+    plan = self._setup.plan
+    first = {plan.batch(i)[0]: i for i in range(plan.steps_per_epoch)}
+    for index in first.values():
+      self.step(index)
+
+  def run(self, examples: Sequence[Example]) -> list[np.ndarray]:
+    """The forward pass with the weights as they are now."""
+    return self._forward(self._state.params, examples)
+
+
+def _sides(backbone: str, features: str) -> dict[str, _Side]:
+  """The three tasks, on an encoder with room for long sentences."""
+  config = common.get_config()
+  config.max_length = _POSITIONS
+  for part in (config.detector, config.tagger):
+    part.features = features
+    # Random weights would find mentions everywhere, and to join thousands of
+    # them takes a time that no trained model needs.
+    part.o_bias = 1e4
+  found = pretrained.read_backbone(
+    pretrained.resolve(backbone), dtype=compute_dtype(config.compute_dtype)
+  )
+  encoder = dataclasses.replace(
+    found.encoder,
+    max_positions=_POSITIONS + found.encoder.position_offset,
+    hidden_dropout=config.dropout,
+    attention_dropout=config.dropout,
+  )
+  tokenizer = Tokenizer(found.folder, found.is_roberta, _POSITIONS)
+  detector, classifier, tagger = (
+    task_settings(config, name) for name in ("detector", "classifier", "tagger")
+  )
+  shared = encoder, tokenizer
+  made: list[tuple[Any, ConfigDict]] = [
+    (tasks.span_detection(detector, *shared), detector),
+    (tasks.span_classification(classifier, *shared, TYPES), classifier),
+    (tasks.type_questions(tagger, *shared, TYPES, {}), tagger),
+  ]
+  return {task.name: _Side(task, settings) for task, settings in made}
+
+
+def _measure(
+  sides: dict[str, _Side], length: int, seconds: float
+) -> dict[str, Any]:
+  """Seconds of 1,000 sentences, for each task in training and inference."""
+  detector, classifier, tagger = sides.values()
+  devices = parallel.device_count()
+  batch = min(_BATCH, _BATCH_TOKENS // length)
+  batch = -(-batch // devices) * devices
+  sentences = made_up(detector.task.tokenizer, length, 2 * _BATCH)
+  detector.take(sentences, batch)
+  classifier.take(sentences, _BATCH)
+  tagger.take(sentences, batch)
+
+  tagged = sentences[:batch]
+  found = [(i, span) for i, s in enumerate(sentences) for span in s.spans]
+  found = found[:_TAGGED_MENTIONS]
+  mentions = [
+    [span for j, span in found if j == i] for i in range(len(sentences))
+  ]
+  per_sentence = len(sentences[0].spans)
+  actions = {
+    ("training", "detector"): _Action(detector.step, batch),
+    ("training", "classifier"): _Action(classifier.step, _BATCH / per_sentence),
+    ("training", "tagger"): _Action(tagger.step, batch / len(TYPES)),
+    ("inference", "detector"): _Action(
+      lambda _: detector.task.predict(detector.run, tagged), batch
+    ),
+    ("inference", "classifier"): _Action(
+      lambda _: classifier.task.predict(classifier.run, sentences, mentions),
+      len(found) / per_sentence,
+    ),
+    ("inference", "tagger"): _Action(
+      lambda _: tagger.task.predict(tagger.run, tagged), batch
+    ),
+  }
+  for side in sides.values():
+    side.compile()
+  for (kind, _), action in actions.items():
+    if kind == "inference":
+      action.act(0)
+  mean, turns = _take_turns(actions, seconds)
+  figures: dict[str, Any] = {"batch": batch, "turns": turns}
+  for (kind, name), action in actions.items():
+    each = 1000 * mean[kind, name] / action.sentences
+    figures.setdefault(kind, {})[name] = each
+  return figures
+
+
+def _take_turns(
+  actions: Mapping[Any, _Action], seconds: float
+) -> tuple[dict[Any, float], int]:
+  """Mean seconds of each action, and how many turns they had.
+
+  They take turns until the time is used up, so that a busy machine is busy for
+  all of them.
+  """
+  total = dict.fromkeys(actions, 0.0)
+  turns = 0
+  while turns < _LEAST_TURNS or sum(total.values()) < seconds:
+    for name, action in actions.items():
+      start = time.perf_counter()
+      action.act(turns)
+      total[name] += time.perf_counter() - start
+    turns += 1
+  return {name: each / turns for name, each in total.items()}, turns
+
+
+def run(
+  results: pathlib.Path,
+  *,
+  lengths: Sequence[int] = (50, 100, 200, 500, 1000),
+  seconds: float = 15.0,
+  backbone: str = "minilm",
+) -> pathlib.Path:
+  """Measures what is not measured yet, and writes the page after each length.
+
+  Args:
+    results: gets lengths.md and runs/lengths/report.json.
+    lengths: sub-tokens of a sentence, 25 to 1,000.
+    seconds: of measuring at each length, compiling and the first turn apart;
+      once with the two features and once without.
+    backbone: gives the encoder's sizes and the tokenizer.
+
+  Raises:
+    UserError: a length is out of range, or there is no such backbone.
+  """
+  for length in lengths:
+    if not _MENTION_EVERY <= length <= _LONGEST:
+      raise UserError(
+        f"lengths: {length} is not from {_MENTION_EVERY} to {_LONGEST}"
+      )
+  use_compilation_cache()
+  settings = {
+    # The name alone: a folder is of one machine only.
+    "backbone": pathlib.PurePath(backbone).name,
+    "seconds": seconds,
+    "machine": _machine(),
+  }
+  path = results / "runs" / "lengths" / "report.json"
+  path.parent.mkdir(parents=True, exist_ok=True)
+  report = _known(path, settings)
+  missing = {
+    features: [n for n in lengths if str(n) not in report["figures"][features]]
+    for features in FEATURES
+  }
+  page = results / "lengths.md"
+  with tqdm.tqdm(
+    total=sum(map(len, missing.values())), desc="lengths", unit="length"
+  ) as bar:
+    for features, wanted in missing.items():
+      sides = _sides(backbone, features) if wanted else {}
+      for length in wanted:
+        bar.set_postfix_str(f"{length} sub-tokens, features {features}")
+        figures = _measure(sides, length, seconds)
+        report["figures"][features][str(length)] = figures
+        write_whole(path, [json.dumps(report, indent=2), "\n"])
+        write_whole(page, [_markdown(report)])
+        bar.update()
+  write_whole(page, [_markdown(report)])
+  return page
+
+
+def _machine() -> str:
+  devices = jax.local_devices()
+  return (
+    f"{len(devices)} x {devices[0].device_kind} ({os.cpu_count()} cores, "
+    f"{platform.machine()})"
+  )
+
+
+def _known(path: pathlib.Path, settings: dict[str, Any]) -> dict[str, Any]:
+  """The report as far as it goes; an empty one if settings differ."""
+  try:
+    report = json.loads(path.read_bytes())
+    if report["settings"] == settings:
+      return report
+  except FileNotFoundError:
+    pass
+  except (ValueError, KeyError, TypeError) as e:
+    raise UserError(f"{path}: cannot be read ({e}); delete it") from e
+  return {"settings": settings, "figures": {name: {} for name in FEATURES}}
+
+
+def _markdown(report: dict[str, Any]) -> str:
+  """The whole page."""
+  settings = report["settings"]
+  parts = [
+    "# Time by the length of sentences",
+    f"SplitNER against Single(QA) with {len(TYPES)} entity types: seconds of "
+    "1,000 sentences, in training (one epoch of each task) and in inference. "
+    "SplitNER's are the span detector's and, as far as the column *classifier* "
+    "says, the span classifier's. *Ratio* is Single(QA) / SplitNER: above 1 "
+    "SplitNER is faster. Compare the columns with each other, not with "
+    "another machine's.",
+  ]
+  for features, title in FEATURES.items():
+    figures = report["figures"][features]
+    if figures:
+      parts += [f"## {title}", _table(figures)]
+  parts += [
+    "## What is measured",
+    f"Made-up sentences of exactly so many sub-tokens; each word is one, and "
+    f"a mention of {_MENTION_WORDS} words stands in every {_MENTION_EVERY} "
+    "words, about as in usual corpora. The detector has one input for each "
+    f"sentence, Single(QA) {len(TYPES)}, and the classifier one for each "
+    "mention, with at most "
+    f"{common.get_config().classifier.context} sub-tokens of its sentence: "
+    "its time grows with the number of mentions, and they with the sentence. "
+    "In inference it gets the gold mentions, for the weights are random, on "
+    "which time does not depend; the encoder has the sizes of the backbone, "
+    f"but {_POSITIONS:,} positions, so that no sentence is cut. Batches have "
+    f"{_BATCH} rows; of long sentences the detector's and Single(QA)'s have "
+    f"fewer, both at most {_BATCH_TOKENS:,} sub-tokens or one row for each "
+    "device. Training is steps with the making of their batches; inference "
+    "includes tokenisation and decoding. The sides take turns, step by step; "
+    "compiling and the first turn are left out.",
+    "## The paper's ratios",
+    "From its Table 3, on its corpora, with its backbones, and a classifier "
+    "that reads whole sentences:",
+    _paper_table(),
+    "## How it was made",
+    f"`launch/reproduce.sh lengths`: sizes of the backbone "
+    f"{settings['backbone']}, {settings['seconds']:g} s of measuring at each "
+    f"length. Machine: {settings['machine']}.",
+  ]
+  return "\n\n".join(parts) + "\n"
+
+
+def _table(figures: dict[str, Any]) -> str:
+  head = ["sub-tokens", "rows of a batch", "turns"]
+  for kind in ("training", "inference"):
+    head += [f"{kind}: SplitNER", "classifier", "Single(QA)", "ratio"]
+  rows = [head]
+  for length in sorted(figures, key=int):
+    row = figures[length]
+    cells = [length, str(row["batch"]), str(row["turns"])]
+    for kind in ("training", "inference"):
+      each = row[kind]
+      both = each["detector"] + each["classifier"]
+      shown = [both, each["classifier"], each["tagger"], each["tagger"] / both]
+      cells += [f"{s:.1f}" for s in shown[:3]] + [f"{shown[3]:.2f}"]
+    rows.append(cells)
+  return markdown_table(rows, left=0)
+
+
+def _paper_table() -> str:
+  rows = [["corpus", "types", "training: ratio", "inference: ratio"]]
+  for name, types in _PAPER_TYPES.items():
+    ratios = [
+      seconds["single_qa"][name] / seconds["qa_qa"][name]
+      for seconds in (paper.EPOCH_SECONDS, paper.INFERENCE_SECONDS)
+    ]
+    cells = [f"{ratio:.2f}" for ratio in ratios]
+    rows.append([paper.DATASETS[name], str(types), *cells])
+  return markdown_table(rows, left=1)

@@ -1,0 +1,315 @@
+"""The pages of results: the paper's figures, ours, and how ours were made."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from splitner_jax import metrics
+from splitner_jax.compare import unpack
+from splitner_jax.report import markdown_table
+from splitner_jax.reproduce import paper
+from splitner_jax.reproduce.runs import RUNS, Budget, reports, shown_command
+from splitner_jax.seeds import mean_and_deviation
+
+Reports = list[dict[str, Any]]
+
+
+class Column(NamedTuple):
+  """A column of our figures."""
+
+  title: str
+  figure: Callable[[dict[str, Any]], float]
+
+
+class Table(NamedTuple):
+  """What a page shows.
+
+  Attributes:
+    title: with the number that the table has in the paper.
+    note: what the reader has to know.
+    runs: its rows, names of `runs.RUNS`.
+    published: the paper's figure of some of them, by data set.
+    columns: ours.
+    more: rows only of the data sets named.
+    extra: further sections.
+  """
+
+  title: str
+  note: str
+  runs: tuple[str, ...]
+  published: dict[str, dict[str, dict[str, float]]]
+  columns: tuple[Column, ...]
+  more: dict[str, tuple[str, ...]] = {}  # noqa: RUF012
+  extra: Callable[[dict[str, Reports]], list[str]] = lambda found: []
+
+  def rows(self, dataset: str) -> tuple[str, ...]:
+    """The names of the rows on a data set."""
+    more = self.more.get(dataset, ())
+    # A system that is too slow for the whole is there on the subset alone.
+    too_slow = "single_qa" if "single_qa_500" in more else None
+    return tuple(name for name in self.runs if name != too_slow) + more
+
+
+_HONEST = Column("all sentences", lambda r: r["test"]["all_sentences"]["f1"])
+_REFERENCE = Column(
+  "reference protocol", lambda r: r["test"]["reference_protocol"]["f1"]
+)
+_DETECTION = Column("detection", lambda r: r["test"]["detection"]["f1"])
+_ON_GOLD = Column(
+  "types of gold mentions",
+  lambda r: r["test"]["classification_on_gold"]["f1"],
+)
+_DEV = Column("dev, all sentences", lambda r: r["dev"]["all_sentences"]["f1"])
+
+
+def _epoch(report: dict[str, Any]) -> float:
+  return sum(
+    statistics.fmean(s["epochs"]) if s["epochs"] else 0.0
+    for s in report["seconds"].values()
+  )
+
+
+_EPOCH = Column("an epoch of all tasks, s", _epoch)
+_INFERENCE = Column(
+  "tagging test, s", lambda r: r["test"]["seconds"]["inference"]
+)
+
+
+def _is_single(name: str) -> bool:
+  return "single" in RUNS[name].variant
+
+
+def _verdict(found: dict[str, Reports]) -> list[str]:
+  """Which kind of system wins over all sentences, first of all."""
+  whole = {name: r for name, r in found.items() if r and "_500" not in name}
+  means = {
+    name: statistics.fmean(map(_HONEST.figure, r)) for name, r in whole.items()
+  }
+  best = {
+    single: max(
+      (name for name in means if _is_single(name) == single),
+      key=means.__getitem__,
+      default=None,
+    )
+    for single in (True, False)
+  }
+  one, two = best[True], best[False]
+  if one is None or two is None:
+    return []
+  difference = metrics.paired_bootstrap(
+    _pooled(whole[one]), _pooled(whole[two])
+  )
+  low, high = difference["interval"]
+  wins = means[one] > means[two]
+  return [
+    f"**Over all sentences a {'single-step' if wins else 'two-step'} system "
+    f"wins here: {RUNS[one if wins else two].title}, "
+    f"{means[one if wins else two]:.2f} against "
+    f"{means[two if wins else one]:.2f} of {RUNS[two if wins else one].title}."
+    f"** Two steps less one step, over the pooled seeds: "
+    f"{difference['difference']:+.2f}, 95 % interval of a paired bootstrap "
+    f"{low:+.2f} to {high:+.2f}, p {difference['p_value']:.2g}."
+  ]
+
+
+def _pooled(found: Reports) -> Any:
+  """Counts of each sentence, added over the seeds."""
+  return sum(unpack(report["test"]["per_sentence"]) for report in found)
+
+
+def _where_points_are_lost(found: dict[str, Reports]) -> list[str]:
+  """What each step costs, and which mentions are not found."""
+  parts = ["## Where the points are lost"]
+  head = [
+    "",
+    "all sentences",
+    "predicted spans, gold types",
+    "gold spans, predicted types",
+  ]
+  columns = (_HONEST, _DETECTION, _ON_GOLD)
+  rows = [head]
+  for name, reports_ in found.items():
+    if reports_:
+      rows.append(
+        [RUNS[name].title, *(_show(reports_, c.figure) for c in columns)]
+      )
+  parts.append(markdown_table(rows, left=1))
+  for key, title in (("by_words", "words"), ("by_seen", "seen in train")):
+    groups = next(
+      list(r[0]["test"]["errors"]["recall"][key]) for r in found.values() if r
+    )
+    rows = [[f"recall by {title}: found (type right too)", *groups]]
+    for name, reports_ in found.items():
+      if reports_:
+        cells = [_recall(reports_, key, group) for group in groups]
+        rows.append([RUNS[name].title, *cells])
+    parts.append(markdown_table(rows, left=1))
+  return parts
+
+
+def _recall(found: Reports, key: str, group: str) -> str:
+  rows = [r["test"]["errors"]["recall"][key][group] for r in found]
+  gold, detected, correct = (
+    sum(row[k] for row in rows) for k in ("gold", "detected", "correct")
+  )
+  if not gold:
+    return "-"
+  return f"{100 * detected / gold:.1f} ({100 * correct / gold:.1f})"
+
+
+_MIXED = "in percent; ± is the sample standard deviation over the seeds."
+
+TABLES: dict[str, Table] = {
+  "table2": Table(
+    "Table 2: mention-level micro F1",
+    "*All sentences* is the honest figure. *Reference protocol* counts as the "
+    "paper's code does (method and reasons: the README, Results); only it "
+    f"compares with the paper's column. All {_MIXED}",
+    ("qa_qa", "no_char_pattern", "seqtag_qa", "single_qa", "single_seqtag"),
+    {"paper": paper.MENTION_F1},
+    (_REFERENCE, _HONEST),
+    {"bionlp13cg": ("qa_qa_500", "single_qa_500")},
+    _verdict,
+  ),
+  "table3": Table(
+    "Table 3: time",
+    "The paper's seconds are of a V100 and larger backbones; ours of the "
+    "machine below, which other work may have slowed: compare the rows with "
+    "each other. Compiling is left out.",
+    ("qa_qa", "single_qa", "single_seqtag"),
+    {
+      "paper, training": paper.EPOCH_SECONDS,
+      "paper, inference": paper.INFERENCE_SECONDS,
+    },
+    (_EPOCH, _INFERENCE),
+    {"bionlp13cg": ("qa_qa_500", "single_qa_500")},
+  ),
+  "table4": Table(
+    "Table 4: span detection with and without the two features",
+    f"F1 of spans whatever their type, over all sentences, {_MIXED}",
+    ("qa_qa", "no_char_pattern"),
+    {"paper": paper.DETECTION_F1},
+    (_DETECTION,),
+  ),
+  "table5": Table(
+    "Table 5: span detection by the features",
+    f"F1 of spans whatever their type, over all sentences, {_MIXED}",
+    ("no_char_pattern", "char", "pattern", "qa_qa", "both_pos"),
+    {"paper": paper.FEATURES_F1},
+    (_DETECTION,),
+  ),
+  "table6": Table(
+    "Table 6: classification of gold mentions by the loss",
+    f"F1 of the types, {_MIXED} The row of SplitNER(QA-QA) is cross entropy, "
+    "our default.",
+    ("dice", "qa_qa"),
+    {"paper": paper.CLASSIFICATION_F1},
+    (_ON_GOLD,),
+  ),
+  "table7": Table(
+    "Table 7: span detection by the question, without the two features",
+    f"F1 of spans whatever their type, over all sentences, {_MIXED} The row "
+    "of NoCharPattern asks: Extract important entity spans from the following "
+    "text .",
+    ("no_char_pattern", "where", "find", "no_question"),
+    {"paper": paper.QUESTIONS_F1},
+    (_DETECTION,),
+  ),
+  "joined": Table(
+    "The two steps better joined",
+    "Beyond the paper. *None class*: the classifier may say that a span is no "
+    "mention, which it learns from what detectors find wrongly in sentences "
+    "that they were not trained on. *O-bias*: what is added to the logit of O, "
+    f"chosen on dev. F1, {_MIXED}",
+    (
+      "qa_qa",
+      "o_bias",
+      "none_class",
+      "joined",
+      "single_seqtag",
+      "single_seqtag_o_bias",
+    ),
+    {},
+    (_DEV, _HONEST),
+    {},
+    _verdict,
+  ),
+}
+"""The pages by the name that the command has for them."""
+
+
+def page(name: str, budget: Budget, problems: dict[str, list[str]]) -> str:
+  """A page with what there is so far.
+
+  Args:
+    name: of TABLES.
+    budget: of the runs.
+    problems: of each run, why it was not made.
+  """
+  table, dataset = TABLES[name], budget.dataset
+  rows = table.rows(dataset)
+  found = {row: reports(budget, row) for row in rows}
+  head = ["", *table.published, *(c.title for c in table.columns), "seeds"]
+  cells = [head]
+  for row in rows:
+    known = [
+      figures.get(row, {}).get(dataset) for figures in table.published.values()
+    ]
+    published = ["" if x is None else f"{x:g}" for x in known]
+    if found[row]:
+      ours = [_show(found[row], c.figure) for c in table.columns]
+    else:
+      ours = ["not run"] * len(table.columns)
+    cells.append([RUNS[row].title, *published, *ours, str(len(found[row]))])
+  parts = [f"# {table.title}, on {paper.DATASETS[dataset]}"]
+  if any(found.values()):
+    parts += table.extra(found)
+  parts += [table.note, markdown_table(cells, left=1)]
+  if name == "joined" and any(found.values()):
+    parts += _where_points_are_lost(found)
+  missing = {
+    RUNS[row].title: problems.get(row) or ["not yet"]
+    for row in rows
+    if not found[row]
+  }
+  if missing:
+    parts.append(
+      "Not run: " + "; ".join(f"{t} ({w[0]})" for t, w in missing.items()) + "."
+    )
+  return "\n\n".join([*parts, *_origin(name, budget, rows, found)]) + "\n"
+
+
+def _show(found: Reports, figure: Callable[[dict[str, Any]], float]) -> str:
+  try:
+    mean, deviation = mean_and_deviation([figure(report) for report in found])
+  except KeyError:
+    return "-"
+  return f"{mean:.2f}" + (
+    f" ± {deviation:.2f}" if deviation is not None else ""
+  )
+
+
+def _origin(
+  name: str,
+  budget: Budget,
+  rows: Sequence[str],
+  found: dict[str, Reports],
+) -> list[str]:
+  """How the figures came about."""
+  machines = {
+    f"{len(r['devices'])} x {r['devices'][0]} ({r.get('machine', 'unknown')})"
+    for row in found.values()
+    for r in row
+  }
+  commands = [shown_command(budget, row) for row in rows]
+  return [
+    "## How they were made",
+    f"`launch/reproduce.sh {name} {budget.dataset}`: backbone "
+    f"{budget.backbone}, {budget.epochs} epochs, learning rate "
+    f"{budget.learning_rate:g}, seeds {', '.join(map(str, budget.seeds))} "
+    "(Single(QA), and what is on a subset: the first). Machine: "
+    f"{', '.join(sorted(machines)) or 'none yet'}. The runs, whose reports "
+    f"are under `runs/{budget.dataset}`; what two of them train alike is "
+    "trained once:",
+    "```\n" + "\n".join(commands) + "\n```",
+  ]

@@ -1,0 +1,275 @@
+"""The runs behind the tables: each made once, and never again once it is."""
+
+import dataclasses
+import importlib
+import json
+import logging
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from configs import common
+from splitner_jax.data.lines import write_whole
+from splitner_jax.errors import UserError
+from splitner_jax.settings import as_json, flat, task_settings
+from splitner_jax.systems import task_names
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A system or setting of a table.
+
+  Attributes:
+    title: what the tables call it.
+    variant: what follows the colon of --config.
+    fields: what it changes beside that.
+    cost: about how long it takes beside others, to do the cheap ones first.
+    seeds: at most so many of the seeds.
+    why_not: why it cannot be run, or "".
+  """
+
+  title: str
+  variant: str = ""
+  fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  cost: float = 1.0
+  seeds: int = 99
+  why_not: str = ""
+
+
+_SUBSET = {"data.limit": 500}
+_JOINED = {"classifier.none_class": True, "detector.tune_o_bias": True}
+
+RUNS: dict[str, Run] = {
+  "qa_qa": Run("SplitNER(QA-QA)"),
+  "no_char_pattern": Run("SplitNER(QA-NoCharPattern-QA)", "no_char_pattern"),
+  "seqtag_qa": Run("SplitNER(SeqTag-QA)", "seqtag_qa"),
+  "single_seqtag": Run("Single(SeqTag)", "single_seqtag"),
+  "single_qa": Run("Single(QA)", "single_qa", cost=9.0, seeds=1),
+  "qa_qa_500": Run(
+    "SplitNER(QA-QA), 500 sentences", fields=_SUBSET, cost=0.3, seeds=1
+  ),
+  "single_qa_500": Run(
+    "Single(QA), 500 sentences", "single_qa", _SUBSET, cost=8.0, seeds=1
+  ),
+  "char": Run("characters", fields={"detector.features": "char"}),
+  "pattern": Run("patterns", fields={"detector.features": "pattern"}),
+  "both_pos": Run(
+    "characters, patterns, parts of speech",
+    fields={"detector.features": "both+pos"},
+    why_not="the data has no parts of speech",
+  ),
+  "dice": Run("dice", fields={"classifier.loss": "dice"}),
+  "where": Run(
+    "Where is the entity mentioned in the text ?",
+    "no_char_pattern",
+    {"detector.question": "Where is the entity mentioned in the text ?"},
+  ),
+  "find": Run(
+    "Find named entities in the following text .",
+    "no_char_pattern",
+    {"detector.question": "Find named entities in the following text ."},
+  ),
+  "no_question": Run("(no question)", "no_char_pattern,seqtag_qa"),
+  "o_bias": Run(
+    "SplitNER, O-bias tuned on dev",
+    fields={"detector.tune_o_bias": True},
+    cost=0.5,
+  ),
+  "none_class": Run(
+    "SplitNER, none class",
+    fields={"classifier.none_class": True},
+    cost=2.0,
+  ),
+  "joined": Run(
+    "SplitNER, none class and O-bias tuned on dev", fields=_JOINED, cost=2.1
+  ),
+  "single_seqtag_o_bias": Run(
+    "Single(SeqTag), O-bias tuned on dev",
+    "single_seqtag",
+    {"tagger.tune_o_bias": True},
+    cost=0.5,
+  ),
+}
+"""All runs, by the name of their folder."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+  """What all runs of a page share.
+
+  Attributes:
+    dataset: the name of its config.
+    results: folder of the pages; reports are under its `runs`.
+    work: folder of the workdirs.
+  """
+
+  dataset: str
+  backbone: str
+  epochs: int
+  learning_rate: float
+  seeds: tuple[int, ...]
+  results: pathlib.Path
+  work: pathlib.Path
+
+  def fields(self, run: Run, seed: int) -> dict[str, Any]:
+    """Everything that a run's command sets."""
+    data = pathlib.Path("data") / self.dataset
+    return {
+      "backbone": self.backbone,
+      "epochs": self.epochs,
+      "learning_rate": self.learning_rate,
+      "seed": seed,
+      **({"data.dir": str(data)} if data.exists() else {}),
+      **run.fields,
+    }
+
+  def command(self, run: Run, seed: int | str) -> list[str]:
+    """The arguments of `splitner_jax.main`, its workdir apart."""
+    variant = f":{run.variant}" if run.variant else ""
+    return [
+      f"--config=configs/{self.dataset}.py{variant}",
+      *(
+        f"--config.{name}={value}"
+        for name, value in self.fields(run, seed).items()  # type: ignore
+      ),
+    ]
+
+
+def reports(budget: Budget, name: str) -> list[dict[str, Any]]:
+  """The reports of a run that are there, in the order of the seeds."""
+  found = [_report(budget, name, seed) for seed in _seeds(budget, name)]
+  return [report for report in found if report]
+
+
+def _seeds(budget: Budget, name: str) -> tuple[int, ...]:
+  return budget.seeds[: RUNS[name].seeds]
+
+
+def _folder(budget: Budget, name: str, seed: int) -> pathlib.Path:
+  return budget.results / "runs" / budget.dataset / name / f"seed-{seed}"
+
+
+def _config(budget: Budget, name: str, seed: int) -> Any:
+  module = importlib.import_module(f"configs.{budget.dataset}")
+  config = module.get_config(RUNS[name].variant or None)
+  config.update_from_flattened_dict(budget.fields(RUNS[name], seed))
+  return config
+
+
+def _report(budget: Budget, name: str, seed: int) -> dict[str, Any] | None:
+  """The report of a run, if it is of the config that is wanted."""
+  path = _folder(budget, name, seed) / "report.json"
+  try:
+    report = json.loads(path.read_bytes())
+  except FileNotFoundError:
+    return None
+  except ValueError as e:
+    raise UserError(f"{path}: cannot be read ({e}); delete it") from e
+  if not _is_of(report["config"], _config(budget, name, seed)):
+    log.info("%s: is of other settings, is made again", path)
+    return None
+  return report
+
+
+def _is_of(found: dict[str, Any], wanted: Any) -> bool:
+  """Whether a config in JSON is the wanted one, wherever its data lay."""
+  theirs, defaults = flat(found), flat(as_json(common.get_config()))
+  return all(
+    # A field younger than the report had its default then.
+    theirs.get(key, defaults[key]) == value
+    for key, value in flat(as_json(wanted)).items()
+    if key != "data.dir"
+  )
+
+
+def make(budget: Budget, name: str) -> list[str]:
+  """Makes the reports of a run that are not there yet.
+
+  Returns:
+    Why there is none, for each seed of which there is none.
+  """
+  run = RUNS[name]
+  if run.why_not:
+    return [run.why_not]
+  problems = []
+  for seed in _seeds(budget, name):
+    if _report(budget, name, seed):
+      continue
+    workdir = budget.work / budget.dataset / name / f"seed-{seed}"
+    _take_finished_tasks(budget, name, seed, workdir)
+    log.info("%s on %s, seed %d", run.title, budget.dataset, seed)
+    process = subprocess.run(
+      [
+        *(sys.executable, "-m", "splitner_jax.main"),
+        *budget.command(run, seed),
+        f"--workdir={workdir}",
+      ],
+      stderr=subprocess.PIPE if not sys.stderr.isatty() else None,
+      check=False,
+      text=True,
+    )
+    if process.returncode:
+      lines = (process.stderr or "see above").strip().split("\n")
+      print(lines[-1], file=sys.stderr)
+      problems.append(lines[-1].removeprefix("error: "))
+      continue
+    target = _folder(budget, name, seed)
+    target.mkdir(parents=True, exist_ok=True)
+    write_whole(
+      target / "report.json", [(workdir / "report.json").read_text("utf-8")]
+    )
+  return problems
+
+
+def _take_finished_tasks(
+  budget: Budget, name: str, seed: int, workdir: pathlib.Path
+) -> None:
+  """Spares the training of a task that another run has trained just so."""
+  config = _config(budget, name, seed)
+  for task in task_names(config.system):
+    wanted = _task_key(config, task)
+    if (workdir / task).exists() or wanted is None:
+      continue
+    for other in sorted((budget.work / budget.dataset).glob("*/seed-*")):
+      other_run = other.parent.name
+      finished = (other / "report.json").exists() and (other / task).exists()
+      if not finished or other_run not in RUNS:
+        continue
+      theirs = _config(budget, other_run, int(other.name[5:]))
+      # What the folder says must be what the name says.
+      if not _is_of(json.loads((other / "config.json").read_bytes()), theirs):
+        continue
+      if _task_key(theirs, task) == wanted:
+        log.info("%s: taken from %s", task, other)
+        workdir.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(other / task, workdir / task, copy_function=os.link)
+        break
+
+
+def _task_key(config: Any, task: str) -> Any:
+  """All that decides a task's parameters; None if other tasks do too."""
+  if task not in task_names(config.system):
+    return None
+  settings = as_json(task_settings(config, task))
+  if settings.get("none_class"):
+    return None
+  # Those act after training.
+  for late in ("o_bias", "tune_o_bias", "checkpoint_every"):
+    settings.pop(late, None)
+  return settings, as_json(config.data)
+
+
+def shown_command(budget: Budget, name: str) -> str:
+  """The command of a run as its page has it."""
+  seeds = _seeds(budget, name)
+  seed = f"{{{','.join(map(str, seeds))}}}" if len(seeds) > 1 else str(seeds[0])
+  arguments = budget.command(RUNS[name], "SEED")
+  text = shlex.join(["python", "-m", "splitner_jax.main", *arguments])
+  return text.replace("SEED", seed)

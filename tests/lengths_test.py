@@ -1,0 +1,119 @@
+"""Times by length: what is timed, what is reported, what is not done twice."""
+
+import json
+import time
+
+import pytest
+
+from splitner_jax.data.examples import Tokenizer
+from splitner_jax.errors import UserError
+from splitner_jax.reproduce import lengths
+from tests import tiny
+
+
+@pytest.fixture
+def backbone(tmp_path):
+  return tiny.make_backbone(tmp_path / "tiny-bert")
+
+
+def _figures(detector: float, classifier: float, tagger: float) -> dict:
+  seconds = {"detector": detector, "classifier": classifier, "tagger": tagger}
+  half = {name: each / 2 for name, each in seconds.items()}
+  return {"batch": 16, "turns": 2, "training": seconds, "inference": half}
+
+
+@pytest.mark.parametrize("length", [25, 60, 1000])
+def test_sentences_have_exactly_so_many_sub_tokens_and_mentions(
+  backbone, length
+):
+  tokenizer = Tokenizer(str(backbone), False, 1100)
+
+  sentences = lengths.made_up(tokenizer, length, 3)
+
+  for sentence in sentences:
+    assert len(tokenizer([sentence.words])[0].ids) == length
+    assert len(sentence.spans) == length // 25
+    assert sentence.spans[-1].end <= length
+    assert {s.end - s.start for s in sentence.spans} == {2}
+  assert sentences == lengths.made_up(tokenizer, length, 3)
+
+
+def test_all_tasks_are_measured(tmp_path, backbone, monkeypatch):
+  # The features are slow to compile, and nothing here depends on them.
+  monkeypatch.setattr(lengths, "FEATURES", {"none": "Without them"})
+  monkeypatch.setattr(lengths, "TYPES", ("a", "b"))
+  page = lengths.run(
+    tmp_path / "results", lengths=(25,), seconds=0, backbone=str(backbone)
+  )
+
+  path = tmp_path / "results" / "runs" / "lengths" / "report.json"
+  report = json.loads(path.read_text())
+  assert report["settings"]["backbone"] == "tiny-bert"
+  row = report["figures"]["none"]["25"]
+  assert row["batch"] == 16
+  for kind in ("training", "inference"):
+    assert set(row[kind]) == {"detector", "classifier", "tagger"}
+    assert min(row[kind].values()) > 0
+  for text in (path.read_text(), page.read_text()):
+    assert str(tmp_path) not in text
+
+
+def test_turns_are_means_until_the_time_is_used_up():
+  slow = lengths._Action(lambda _: time.sleep(0.02), 1)
+  fast = lengths._Action(lambda _: None, 1)
+
+  mean, turns = lengths._take_turns({"slow": slow, "fast": fast}, 0.1)
+
+  assert 2 <= turns <= 5
+  assert mean["slow"] >= 0.02 > 0.01 > mean["fast"]
+
+
+def test_the_page_and_what_stands_is_not_measured_again(
+  tmp_path, backbone, monkeypatch
+):
+  measured = []
+
+  def fake(sides, length, seconds):
+    features = sides["detector"].task.features
+    measured.append((features, length))
+    return _figures(10, 10 + length, 60)
+
+  monkeypatch.setattr(lengths, "_measure", fake)
+
+  def run(wanted, **options):
+    measured.clear()
+    page = lengths.run(
+      tmp_path, lengths=wanted, backbone=str(backbone), **options
+    )
+    return page.read_text().replace(" ", "")
+
+  text = run((100,))
+  assert measured == [(("char", "pattern"), 100), ((), 100)]
+  # 10 + 110 against 60, and half of them.
+  assert "|100|16|2|120.0|110.0|60.0|0.50|60.0|55.0|30.0|0.50|" in text
+  assert "`launch/reproduce.shlengths`" in text
+  assert "|OntoNotes5|18|24.54|12.17|" in text
+
+  text = run((50, 100))
+  assert measured == [(("char", "pattern"), 50), ((), 50)]
+  assert text.count("|70.0|60.0|60.0|0.86|") == 2
+
+  run((50, 100))
+  assert measured == []
+
+  run((50,), seconds=1)
+  assert len(measured) == 2
+
+
+@pytest.mark.parametrize("length", [24, 1001])
+def test_a_length_that_cannot_be_measured(tmp_path, length):
+  with pytest.raises(UserError, match=f"lengths: {length} is not from 25 to"):
+    lengths.run(tmp_path, lengths=(50, length))
+
+
+def test_a_broken_report(tmp_path, backbone):
+  path = tmp_path / "runs" / "lengths" / "report.json"
+  path.parent.mkdir(parents=True)
+  path.write_text("[]")
+  with pytest.raises(UserError, match=r"report\.json: cannot be read"):
+    lengths.run(tmp_path, lengths=(50,), backbone=str(backbone))
