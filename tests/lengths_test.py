@@ -73,9 +73,8 @@ def test_the_page_and_what_stands_is_not_measured_again(
 ):
   measured = []
 
-  def fake(sides, length, seconds):
-    features = sides["detector"].task.features
-    measured.append((features, length))
+  def fake(made, length, seconds):
+    measured.append((made.detector.features, length))
     return _figures(10, 10 + length, 60)
 
   monkeypatch.setattr(lengths, "_measure", fake)

@@ -141,7 +141,7 @@ def test_a_task_is_trained_once_for_all_runs(budget):
   (workdir / "report.json").write_text("{}")
   assert taken("dice") == {"detector"}
   assert taken("no_char_pattern") == {"classifier"}
-  assert taken("o_bias") == {"detector", "classifier"}
+  assert taken("mention") == {"detector"}
   assert taken("none_class") == {"detector"}
   assert taken("single_seqtag") == set()
   assert taken("seqtag_qa", seed=2) == set()

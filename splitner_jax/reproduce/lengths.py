@@ -19,7 +19,8 @@ from ml_collections import ConfigDict
 
 from configs import common
 from splitner_jax import parallel, pretrained, tasks, train
-from splitner_jax.data.examples import Example, Tokenizer
+from splitner_jax.data.batches import Shape
+from splitner_jax.data.examples import Tokenizer
 from splitner_jax.data.lines import write_whole
 from splitner_jax.data.sentences import Sentence, Span
 from splitner_jax.errors import UserError
@@ -42,7 +43,6 @@ _MENTION_EVERY = 25  # Words.
 _MENTION_WORDS = 2
 _BATCH = 16
 _BATCH_TOKENS = 2000
-_TAGGED_MENTIONS = 2 * _BATCH
 _LEAST_TURNS = 2
 _PAPER_TYPES = {
   "wnut17": 6,
@@ -90,43 +90,51 @@ def made_up(tokenizer: Tokenizer, length: int, count: int) -> list[Sentence]:
   ]
 
 
-class _Side:
-  """A task with random weights, given sentences of one length at a time."""
+class _Program:
+  """A model with random weights, for all tasks that have such a one."""
 
-  def __init__(self, task: Any, settings: ConfigDict):
-    self.task = task
-    self._settings = settings
+  def __init__(self, task: Any):
+    self._task = task
     self._state: Any = None
 
-  def take(self, sentences: Sequence[Sentence], batch: int) -> None:
-    """Works on these from now on, so many rows at a time."""
-    self._settings.batch_size = batch
-    self._setup = train.prepare(self.task, self._settings, sentences)
-    self._forward = Forward(self.task, batch)
-
-  def step(self, index: int) -> None:
+  def step(self, setup: train.Setup, index: int) -> None:
     """One training step, with the making of its batch."""
     if self._state is None:
-      self._state = parallel.replicate(self._setup.fresh_state())
-      self._train_step = parallel.compile_step(self._setup.make_step())
-    batch = parallel.put_batch(self._setup.batch(index))
+      self._state = parallel.replicate(setup.fresh_state())
+      self._train_step = parallel.compile_step(setup.make_step())
+    # The shape has room for what the first epoch holds.
+    index %= setup.plan.steps_per_epoch
+    batch = parallel.put_batch(setup.batch(index))
     self._state, measured = self._train_step(self._state, batch)
     float(measured["loss"])
 
-  def compile(self) -> None:
-    """One training step of each shape."""
-    plan = self._setup.plan
-    first = {plan.batch(i)[0]: i for i in range(plan.steps_per_epoch)}
-    for index in first.values():
-      self.step(index)
-
-  def run(self, examples: Sequence[Example]) -> list[np.ndarray]:
-    """The forward pass with the weights as they are now."""
-    return self._forward(self._state.params, examples)
+  def forward(self, batch: int) -> tasks.Run:
+    """The forward pass with the weights as they are then."""
+    forward = Forward(self._task, batch)
+    return lambda examples: forward(self._state.params, examples)
 
 
-def _sides(backbone: str, features: str) -> dict[str, _Side]:
-  """The three tasks, on an encoder with room for long sentences."""
+class _Tasks(NamedTuple):
+  """The three tasks, and the programs of the two models that they have."""
+
+  detector: tasks.TokenTask
+  classifier: tasks.MentionTask
+  tagger: tasks.TypeQuestionTask
+  settings: dict[str, ConfigDict]
+  tokens: _Program
+  mentions: _Program
+
+  def setup(
+    self, name: str, sentences: Sequence[Sentence], batch: int
+  ) -> train.Setup:
+    """The training of a task, in batches of so many rows."""
+    settings = self.settings[name]
+    settings.batch_size = batch
+    return train.prepare(getattr(self, name), settings, sentences)
+
+
+def _tasks(backbone: str, features: str) -> _Tasks:
+  """The tasks, on an encoder with room for long sentences."""
   config = common.get_config()
   config.max_length = _POSITIONS
   for part in (config.detector, config.tagger):
@@ -144,58 +152,84 @@ def _sides(backbone: str, features: str) -> dict[str, _Side]:
     attention_dropout=config.dropout,
   )
   tokenizer = Tokenizer(found.folder, found.is_roberta, _POSITIONS)
-  detector, classifier, tagger = (
-    task_settings(config, name) for name in ("detector", "classifier", "tagger")
-  )
+  names = ("detector", "classifier", "tagger")
+  settings = {name: task_settings(config, name) for name in names}
   shared = encoder, tokenizer
-  made: list[tuple[Any, ConfigDict]] = [
-    (tasks.span_detection(detector, *shared), detector),
-    (tasks.span_classification(classifier, *shared, TYPES), classifier),
-    (tasks.type_questions(tagger, *shared, TYPES, {}), tagger),
+  detector = tasks.span_detection(settings["detector"], *shared)
+  classifier = tasks.span_classification(settings["classifier"], *shared, TYPES)
+  tagger = tasks.type_questions(settings["tagger"], *shared, TYPES, {})
+  return _Tasks(
+    detector,
+    classifier,
+    tagger,
+    settings,
+    _Program(detector),
+    _Program(classifier),
+  )
+
+
+def _alike(*setups: train.Setup) -> list[train.Setup]:
+  """The same trainings, their batches all of one shape.
+
+  One compiled step then serves all of them, and none is padded more.
+  """
+  longest = max(int(s.plan.lengths.max()) for s in setups)
+  plans = [dataclasses.replace(s.plan, buckets=(longest,)) for s in setups]
+  fitted = [
+    s.batcher.fit_shapes(plan)[0] for s, plan in zip(setups, plans, strict=True)
   ]
-  return {task.name: _Side(task, settings) for task, settings in made}
+  sizes = zip(*(shape[1:] for shape in fitted), strict=True)
+  shape = Shape(longest, *(tuple(map(max, *size)) for size in sizes))
+  return [
+    dataclasses.replace(s, plan=plan, shapes=[shape])
+    for s, plan in zip(setups, plans, strict=True)
+  ]
 
 
-def _measure(
-  sides: dict[str, _Side], length: int, seconds: float
-) -> dict[str, Any]:
+def _measure(made: _Tasks, length: int, seconds: float) -> dict[str, Any]:
   """Seconds of 1,000 sentences, for each task in training and inference."""
-  detector, classifier, tagger = sides.values()
   devices = parallel.device_count()
   batch = min(_BATCH, _BATCH_TOKENS // length)
   batch = -(-batch // devices) * devices
-  sentences = made_up(detector.task.tokenizer, length, 2 * _BATCH)
-  detector.take(sentences, batch)
-  classifier.take(sentences, _BATCH)
-  tagger.take(sentences, batch)
+  sentences = made_up(made.detector.tokenizer, length, 2 * _BATCH)
+  detector, tagger = _alike(
+    made.setup("detector", sentences, batch),
+    made.setup("tagger", sentences, batch),
+  )
+  [classifier] = _alike(made.setup("classifier", sentences, _BATCH))
+  run_tokens = made.tokens.forward(batch)
+  run_mentions = made.mentions.forward(_BATCH)
 
   tagged = sentences[:batch]
   found = [(i, span) for i, s in enumerate(sentences) for span in s.spans]
-  found = found[:_TAGGED_MENTIONS]
+  found = found[:_BATCH]
   mentions = [
     [span for j, span in found if j == i] for i in range(len(sentences))
   ]
   per_sentence = len(sentences[0].spans)
   actions = {
-    ("training", "detector"): _Action(detector.step, batch),
-    ("training", "classifier"): _Action(classifier.step, _BATCH / per_sentence),
-    ("training", "tagger"): _Action(tagger.step, batch / len(TYPES)),
+    ("training", "detector"): _Action(
+      lambda turn: made.tokens.step(detector, turn), batch
+    ),
+    ("training", "classifier"): _Action(
+      lambda turn: made.mentions.step(classifier, turn), _BATCH / per_sentence
+    ),
+    ("training", "tagger"): _Action(
+      lambda turn: made.tokens.step(tagger, turn), batch / len(TYPES)
+    ),
     ("inference", "detector"): _Action(
-      lambda _: detector.task.predict(detector.run, tagged), batch
+      lambda _: made.detector.predict(run_tokens, tagged), batch
     ),
     ("inference", "classifier"): _Action(
-      lambda _: classifier.task.predict(classifier.run, sentences, mentions),
+      lambda _: made.classifier.predict(run_mentions, sentences, mentions),
       len(found) / per_sentence,
     ),
     ("inference", "tagger"): _Action(
-      lambda _: tagger.task.predict(tagger.run, tagged), batch
+      lambda _: made.tagger.predict(run_tokens, tagged), batch
     ),
   }
-  for side in sides.values():
-    side.compile()
-  for (kind, _), action in actions.items():
-    if kind == "inference":
-      action.act(0)
+  for action in actions.values():
+    action.act(0)
   mean, turns = _take_turns(actions, seconds)
   figures: dict[str, Any] = {"batch": batch, "turns": turns}
   for (kind, name), action in actions.items():
@@ -209,8 +243,7 @@ def _take_turns(
 ) -> tuple[dict[Any, float], int]:
   """Mean seconds of each action, and how many turns they had.
 
-  They take turns until the time is used up, so that a busy machine is busy for
-  all of them.
+  They take turns until the time is used up: a busy machine is so for all.
   """
   total = dict.fromkeys(actions, 0.0)
   turns = 0
@@ -227,7 +260,7 @@ def run(
   results: pathlib.Path,
   *,
   lengths: Sequence[int] = (50, 100, 200, 500, 1000),
-  seconds: float = 15.0,
+  seconds: float = 10.0,
   backbone: str = "minilm",
 ) -> pathlib.Path:
   """Measures what is not measured yet, and writes the page after each length.
@@ -266,10 +299,12 @@ def run(
     total=sum(map(len, missing.values())), desc="lengths", unit="length"
   ) as bar:
     for features, wanted in missing.items():
-      sides = _sides(backbone, features) if wanted else {}
+      if not wanted:
+        continue
+      made = _tasks(backbone, features)
       for length in wanted:
         bar.set_postfix_str(f"{length} sub-tokens, features {features}")
-        figures = _measure(sides, length, seconds)
+        figures = _measure(made, length, seconds)
         report["figures"][features][str(length)] = figures
         write_whole(path, [json.dumps(report, indent=2), "\n"])
         write_whole(page, [_markdown(report)])
@@ -329,9 +364,9 @@ def _markdown(report: dict[str, Any]) -> str:
     f"but {_POSITIONS:,} positions, so that no sentence is cut. Batches have "
     f"{_BATCH} rows; of long sentences the detector's and Single(QA)'s have "
     f"fewer, both at most {_BATCH_TOKENS:,} sub-tokens or one row for each "
-    "device. Training is steps with the making of their batches; inference "
-    "includes tokenisation and decoding. The sides take turns, step by step; "
-    "compiling and the first turn are left out.",
+    "device, and both are padded alike. Training is steps with the making of "
+    "their batches; inference includes tokenisation and decoding. The sides "
+    "take turns, step by step; compiling and the first turn are left out.",
     "## The paper's ratios",
     "From its Table 3, on its corpora, with its backbones, and a classifier "
     "that reads whole sentences:",

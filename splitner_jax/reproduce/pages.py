@@ -217,12 +217,14 @@ TABLES: dict[str, Table] = {
   ),
   "joined": Table(
     "The two steps better joined",
-    "Beyond the paper. *None class*: the classifier may say that a span is no "
+    "Beyond the paper. *Mention pooling*: the classifier decides by the mean "
+    "of the mention's tokens, not by the first token. *None class*: the classifier may say that a span is no "
     "mention, which it learns from what detectors find wrongly in sentences "
     "that they were not trained on. *O-bias*: what is added to the logit of O, "
     f"chosen on dev. F1, {_MIXED}",
     (
       "qa_qa",
+      "mention",
       "o_bias",
       "none_class",
       "joined",

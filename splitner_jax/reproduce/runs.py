@@ -44,7 +44,9 @@ class Run:
 
 
 _SUBSET = {"data.limit": 500}
-_JOINED = {"classifier.none_class": True, "detector.tune_o_bias": True}
+_MENTION = {"classifier.pooling": "mention"}
+_NONE_CLASS = {"classifier.none_class": True}
+_TUNED = {"detector.tune_o_bias": True}
 
 RUNS: dict[str, Run] = {
   "qa_qa": Run("SplitNER(QA-QA)"),
@@ -77,21 +79,24 @@ RUNS: dict[str, Run] = {
     {"detector.question": "Find named entities in the following text ."},
   ),
   "no_question": Run("(no question)", "no_char_pattern,seqtag_qa"),
+  "mention": Run("SplitNER, mention pooling", fields=_MENTION, cost=0.6),
   "o_bias": Run(
-    "SplitNER, O-bias tuned on dev",
-    fields={"detector.tune_o_bias": True},
-    cost=0.5,
+    "SplitNER, mention pooling, O-bias tuned",
+    fields={**_MENTION, **_TUNED},
+    cost=0.6,
   ),
   "none_class": Run(
-    "SplitNER, none class",
-    fields={"classifier.none_class": True},
+    "SplitNER, mention pooling, none class",
+    fields={**_MENTION, **_NONE_CLASS},
     cost=2.0,
   ),
   "joined": Run(
-    "SplitNER, none class and O-bias tuned on dev", fields=_JOINED, cost=2.1
+    "SplitNER, mention pooling, none class, O-bias tuned",
+    fields={**_MENTION, **_NONE_CLASS, **_TUNED},
+    cost=2.1,
   ),
   "single_seqtag_o_bias": Run(
-    "Single(SeqTag), O-bias tuned on dev",
+    "Single(SeqTag), O-bias tuned",
     "single_seqtag",
     {"tagger.tune_o_bias": True},
     cost=0.5,
@@ -254,16 +259,16 @@ def _take_finished_tasks(
 
 
 def _task_key(config: Any, task: str) -> Any:
-  """All that decides a task's parameters; None if other tasks do too."""
+  """All that decides a task's parameters; None if there is no such task."""
   if task not in task_names(config.system):
     return None
   settings = as_json(task_settings(config, task))
-  if settings.get("none_class"):
-    return None
   # Those act after training.
   for late in ("o_bias", "tune_o_bias", "checkpoint_every"):
     settings.pop(late, None)
-  return settings, as_json(config.data)
+  # What such a classifier is trained on depends on the detector.
+  others = _task_key(config, "detector") if settings.get("none_class") else None
+  return settings, others, as_json(config.data)
 
 
 def shown_command(budget: Budget, name: str) -> str:
