@@ -222,10 +222,8 @@ def _counts(sentences: Sequence[Sentence], types: list[str]) -> dict[str, int]:
 
 def _machine() -> str:
   devices = jax.local_devices()
-  return (
-    f"{len(devices)} x {devices[0].device_kind} ({os.cpu_count()} cores, "
-    f"{platform.machine()})"
-  )
+  cores = f"{os.cpu_count()} cores, {platform.machine()}"
+  return f"{len(devices)} x {devices[0].device_kind} ({cores})"
 
 
 def _known(path: pathlib.Path, settings: dict[str, Any]) -> Any:

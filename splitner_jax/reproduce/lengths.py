@@ -44,12 +44,7 @@ _MENTION_WORDS = 2
 _BATCH = 16
 _BATCH_TOKENS = 2000
 _LEAST_TURNS = 2
-_PAPER_TYPES = {
-  "wnut17": 6,
-  "ctireports": 8,
-  "bionlp13cg": 16,
-  "ontonotes": 18,
-}
+_TYPE_COUNT = {"wnut17": 6, "ctireports": 8, "bionlp13cg": 16, "ontonotes": 18}
 
 
 class _Action(NamedTuple):
@@ -163,26 +158,23 @@ def _tasks(backbone: str, features: str) -> _Tasks:
     classifier,
     tagger,
     settings,
-    _Program(detector),
-    _Program(classifier),
+    tokens=_Program(detector),
+    mentions=_Program(classifier),
   )
 
 
 def _alike(*setups: train.Setup) -> list[train.Setup]:
-  """The same trainings, their batches all of one shape.
-
-  One compiled step then serves all of them, and none is padded more.
-  """
+  """The same trainings, with batches of one shape: they share a program."""
   longest = max(int(s.plan.lengths.max()) for s in setups)
   plans = [dataclasses.replace(s.plan, buckets=(longest,)) for s in setups]
-  fitted = [
-    s.batcher.fit_shapes(plan)[0] for s, plan in zip(setups, plans, strict=True)
-  ]
-  sizes = zip(*(shape[1:] for shape in fitted), strict=True)
-  shape = Shape(longest, *(tuple(map(max, *size)) for size in sizes))
+  pairs = list(zip(setups, plans, strict=True))
+  fitted = [setup.batcher.fit_shapes(plan)[0] for setup, plan in pairs]
+  # Elementwise the most of each table.
+  char, pattern = np.max([shape[1:] for shape in fitted], axis=0).tolist()
+  shape = Shape(longest, tuple(char), tuple(pattern))
   return [
-    dataclasses.replace(s, plan=plan, shapes=[shape])
-    for s, plan in zip(setups, plans, strict=True)
+    dataclasses.replace(setup, plan=plan, shapes=[shape])
+    for setup, plan in pairs
   ]
 
 
@@ -196,16 +188,15 @@ def _measure(made: _Tasks, length: int, seconds: float) -> dict[str, Any]:
     made.setup("detector", sentences, batch),
     made.setup("tagger", sentences, batch),
   )
-  [classifier] = _alike(made.setup("classifier", sentences, _BATCH))
+  classifier = made.setup("classifier", sentences, _BATCH)
   run_tokens = made.tokens.forward(batch)
   run_mentions = made.mentions.forward(_BATCH)
 
   tagged = sentences[:batch]
   found = [(i, span) for i, s in enumerate(sentences) for span in s.spans]
-  found = found[:_BATCH]
-  mentions = [
-    [span for j, span in found if j == i] for i in range(len(sentences))
-  ]
+  mentions: list[list[Span]] = [[] for _ in sentences]
+  for i, span in found[:_BATCH]:
+    mentions[i].append(span)
   per_sentence = len(sentences[0].spans)
   actions = {
     ("training", "detector"): _Action(
@@ -222,7 +213,7 @@ def _measure(made: _Tasks, length: int, seconds: float) -> dict[str, Any]:
     ),
     ("inference", "classifier"): _Action(
       lambda _: made.classifier.predict(run_mentions, sentences, mentions),
-      len(found) / per_sentence,
+      _BATCH / per_sentence,
     ),
     ("inference", "tagger"): _Action(
       lambda _: made.tagger.predict(run_tokens, tagged), batch
@@ -315,10 +306,8 @@ def run(
 
 def _machine() -> str:
   devices = jax.local_devices()
-  return (
-    f"{len(devices)} x {devices[0].device_kind} ({os.cpu_count()} cores, "
-    f"{platform.machine()})"
-  )
+  cores = f"{os.cpu_count()} cores, {platform.machine()}"
+  return f"{len(devices)} x {devices[0].device_kind} ({cores})"
 
 
 def _known(path: pathlib.Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -398,7 +387,7 @@ def _table(figures: dict[str, Any]) -> str:
 
 def _paper_table() -> str:
   rows = [["corpus", "types", "training: ratio", "inference: ratio"]]
-  for name, types in _PAPER_TYPES.items():
+  for name, types in _TYPE_COUNT.items():
     ratios = [
       seconds["single_qa"][name] / seconds["qa_qa"][name]
       for seconds in (paper.EPOCH_SECONDS, paper.INFERENCE_SECONDS)

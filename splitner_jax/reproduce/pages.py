@@ -218,9 +218,10 @@ TABLES: dict[str, Table] = {
   "joined": Table(
     "The two steps better joined",
     "Beyond the paper. *Mention pooling*: the classifier decides by the mean "
-    "of the mention's tokens, not by the first token. *None class*: the classifier may say that a span is no "
-    "mention, which it learns from what detectors find wrongly in sentences "
-    "that they were not trained on. *O-bias*: what is added to the logit of O, "
+    "of the mention's tokens, not by the first token. *None class*: the "
+    "classifier may say that a span is no mention, which it learns from what "
+    "detectors find wrongly in sentences that they were not trained on. "
+    "*O-bias tuned*: what is added to the logit of O is "
     f"chosen on dev. F1, {_MIXED}",
     (
       "qa_qa",
