@@ -2,7 +2,9 @@
 
 import json
 import time
+import types
 
+import numpy as np
 import pytest
 
 from splitner_jax.data.examples import Tokenizer
@@ -22,7 +24,7 @@ def _figures(detector: float, classifier: float, tagger: float) -> dict:
   return {"batch": 16, "turns": 2, "training": seconds, "inference": half}
 
 
-@pytest.mark.parametrize("length", [25, 60, 1000])
+@pytest.mark.parametrize("length", [25, 40, 1000])
 def test_sentences_have_exactly_so_many_sub_tokens_and_mentions(
   backbone, length
 ):
@@ -58,14 +60,37 @@ def test_all_tasks_are_measured(tmp_path, backbone, monkeypatch):
     assert str(tmp_path) not in text
 
 
-def test_turns_are_means_until_the_time_is_used_up():
-  slow = lengths._Action(lambda _: time.sleep(0.02), 1)
-  fast = lengths._Action(lambda _: None, 1)
+def test_words_of_several_sub_tokens_are_not_drawn():
+  class Halving:
+    fast = types.SimpleNamespace(get_vocab=lambda: {"half": 0, "whole": 1})
 
-  mean, turns = lengths._take_turns({"slow": slow, "fast": fast}, 0.1)
+    def __call__(self, word_lists):
+      assert word_lists == [["half", "whole"]]
+      return [types.SimpleNamespace(starts=np.array([0, 2, 3]))]
 
-  assert 2 <= turns <= 5
-  assert mean["slow"] >= 0.02 > 0.01 > mean["fast"]
+  [sentence] = lengths.made_up(Halving(), 25, 1)
+
+  assert sentence.words == ("whole",) * 25
+
+
+@pytest.mark.parametrize(("seconds", "turns"), [(0, 2), (7, 3)])
+def test_they_take_turns_until_the_time_is_used_up(monkeypatch, seconds, turns):
+  clock, calls = [0.0], []
+  monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+  def action(name, takes):
+    def act(turn):
+      calls.append((turn, name))
+      clock[0] += takes
+
+    return lengths._Action(act, 1)
+
+  found = lengths._take_turns(
+    {"slow": action("slow", 2.0), "fast": action("fast", 1.0)}, seconds
+  )
+
+  assert found == ({"slow": 2.0, "fast": 1.0}, turns)
+  assert calls == [(i, n) for i in range(turns) for n in ("slow", "fast")]
 
 
 def test_the_page_and_what_stands_is_not_measured_again(
