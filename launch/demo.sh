@@ -7,8 +7,6 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 launch/setup.sh
 python=${VIRTUAL_ENV:-$PWD/.venv}/bin/python
-# Large pages: a training step on CPU spends less of its time on page faults.
-export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}
 export HF_HUB_OFFLINE=1
 
 "$python" -m splitner_jax.main --config=configs/demo.py --workdir=runs/demo "$@"

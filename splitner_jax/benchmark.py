@@ -25,7 +25,7 @@ import numpy as np
 from absl import app, flags
 from ml_collections import config_flags
 
-from splitner_jax import cli
+from splitner_jax import cli, memory
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.errors import UserError
 
@@ -176,6 +176,7 @@ def _tag(run: Any, model: str) -> None:
 
 def main(argv: list[str]) -> None:
   del argv
+  memory.keep_freed()
   from splitner_jax import experiment, runtime
 
   runtime.start_log()

@@ -13,7 +13,7 @@ import pathlib
 from absl import app, flags
 from ml_collections import config_flags
 
-from splitner_jax import cli
+from splitner_jax import cli, memory
 from splitner_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -37,6 +37,7 @@ def _default_workdir() -> str:
 
 def main(argv: list[str]) -> None:
   del argv
+  memory.keep_freed()
   # Imported here: --help and wrong flags need not wait for JAX.
   from splitner_jax import experiment, runtime
 

@@ -72,8 +72,8 @@ def test_a_table_of_what_there_is(budget):
   ]  # fmt: skip
   assert _row(page, "Single(SeqTag)")[1:] == ["44.97", "60.00", "50.00", "1"]
   assert _row(page, "Single(QA)")[1:] == ["43.45", "not run", "not run", "0"]
-  assert "Single(QA) (no more time)" in page
-  assert "SplitNER(SeqTag-QA) (not yet)" in page
+  assert "Not run, no more time: Single(QA)." in page
+  assert "Not run, not yet: SplitNER(QA-NoCharPattern-QA), SplitNER(Seq" in page
   # Who wins stands before the table, be it the single-step system.
   first = page.split("\n\n")[1]
   assert first.startswith("**Over all sentences a single-step system wins")
@@ -95,13 +95,13 @@ def test_figures_of_the_other_columns(budget):
     _write(budget, "qa_qa", seed, 40.0)
     _write(budget, "dice", seed, 30.0)
   assert _row(pages.page("table3", budget, {}), "SplitNER(QA-QA)")[1:] == [
-    "122.9", "26", "20.00 ± 0.00", "2.50 ± 0.00", "2",
+    "122.90", "26.00", "20.00 ± 0.00", "2.50 ± 0.00", "2",
   ]  # fmt: skip
   assert _row(pages.page("table4", budget, {}), "SplitNER(QA-QA)")[2] == (
     "60.00 ± 0.00"
   )
   assert _row(pages.page("table6", budget, {}), "dice")[1:3] == [
-    "73.4", "60.00 ± 0.00",
+    "73.40", "60.00 ± 0.00",
   ]  # fmt: skip
   joined = pages.page("joined", budget, {})
   # Found, and of the right type too.

@@ -258,7 +258,7 @@ def page(name: str, budget: Budget, problems: dict[str, list[str]]) -> str:
     known = [
       figures.get(row, {}).get(dataset) for figures in table.published.values()
     ]
-    published = ["" if x is None else f"{x:g}" for x in known]
+    published = ["" if x is None else f"{x:.2f}" for x in known]
     if found[row]:
       ours = [_show(found[row], c.figure) for c in table.columns]
     else:
@@ -270,15 +270,12 @@ def page(name: str, budget: Budget, problems: dict[str, list[str]]) -> str:
   parts += [table.note, markdown_table(cells, left=1)]
   if name == "joined" and any(found.values()):
     parts += _where_points_are_lost(found)
-  missing = {
-    RUNS[row].title: problems.get(row) or ["not yet"]
-    for row in rows
-    if not found[row]
-  }
-  if missing:
-    parts.append(
-      "Not run: " + "; ".join(f"{t} ({w[0]})" for t, w in missing.items()) + "."
-    )
+  reasons: dict[str, list[str]] = {}
+  for row in rows:
+    if not found[row]:
+      why = (problems.get(row) or ["not yet"])[0]
+      reasons.setdefault(why, []).append(RUNS[row].title)
+  parts += [f"Not run, {why}: {', '.join(t)}." for why, t in reasons.items()]
   return "\n\n".join([*parts, *_origin(name, budget, rows, found)]) + "\n"
 
 
