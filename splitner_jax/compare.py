@@ -144,9 +144,11 @@ def _interval(interval: tuple[float, float], form: str) -> str:
 def _load(place: str) -> list[_Report]:
   """The report of a run, or those of all its seeds."""
   path = pathlib.Path(place)
-  paths = [path / "report.json" if path.is_dir() else path]
-  if path.is_dir() and not paths[0].exists():
+  paths = [path]
+  if path.is_dir():
+    # Where there are seeds, the report.json beside them is their summary.
     paths = sorted(path.glob("seed-*/report.json"))
+    paths = paths or [p for p in [path / "report.json"] if p.exists()]
   if not paths:
     raise UserError(
       f"{place}: neither report.json nor seed-*/report.json is in it; give "

@@ -109,6 +109,8 @@ def test_seeds_are_added(tmp_path):
   seeds = [counts(0.5, seed) for seed in range(3)]
   for i, one in enumerate(seeds):
     put(tmp_path / "a" / f"seed-{i}" / "report.json", report(one))
+  # The summary of the seeds is no run of its own.
+  put(tmp_path / "a" / "report.json", {"seeds": [0, 1, 2]})
   b = counts(0.8, 3)
   file_b = put(tmp_path / "b.json", report(b))
   _, _, *rows = map(

@@ -146,3 +146,46 @@ def test_a_task_is_trained_once_for_all_runs(budget):
   assert taken("single_seqtag") == set()
   assert taken("seqtag_qa", seed=2) == set()
   assert taken("qa_qa_500") == set()  # Other data.
+
+
+def test_what_is_done_is_only_copied(budget, monkeypatch):
+  """From the workdir to the results, and then not even that."""
+  started = []
+  monkeypatch.setattr(
+    runs, "_run", lambda *a: started.append(a[1:3]) or "config.x: wrong"
+  )
+  _write(budget, "qa_qa", 1, 40.0)
+  report = runs._folder(budget, "qa_qa", 1)
+  workdir = budget.work / "wnut17" / "qa_qa" / "seed-1"
+  workdir.parent.mkdir(parents=True)
+  report.rename(workdir)
+  assert runs.make(budget, "qa_qa") == ["config.x: wrong"]
+  assert started == [("qa_qa", 2)]
+  assert (report / "report.json").read_text() == (
+    workdir / "report.json"
+  ).read_text()
+  (workdir / "report.json").unlink()
+  assert runs.make(budget, "qa_qa") == ["config.x: wrong"]
+  assert started == [("qa_qa", 2)] * 2
+  assert runs.make(budget, "both_pos") == ["the data has no parts of speech"]
+
+
+def test_why_a_run_failed(budget, monkeypatch):
+  monkeypatch.setattr(
+    runs.sys, "executable", str(_script(budget.work, "error: a.tsv:3: odd", 1))
+  )
+  workdir = budget.work / "wnut17" / "qa_qa" / "seed-1"
+  assert runs._run(budget, "qa_qa", 1, workdir) == "a.tsv:3: odd"
+  assert "working" in (workdir.parent / "seed-1.log").read_text()
+  monkeypatch.setattr(runs.sys, "executable", str(_script(budget.work, "", 0)))
+  assert runs._run(budget, "qa_qa", 1, workdir) == ""
+
+
+def _script(folder: pathlib.Path, last_words: str, status: int) -> pathlib.Path:
+  folder.mkdir(parents=True, exist_ok=True)
+  path = folder / f"python{status}"
+  path.write_text(
+    f"#!/bin/sh\necho working >&2\necho '{last_words}' >&2\nexit {status}\n"
+  )
+  path.chmod(0o755)
+  return path

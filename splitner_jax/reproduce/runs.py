@@ -171,13 +171,18 @@ def _config(budget: Budget, name: str, seed: int) -> Any:
 def _report(budget: Budget, name: str, seed: int) -> dict[str, Any] | None:
   """The report of a run, if it is of the config that is wanted."""
   path = _folder(budget, name, seed) / "report.json"
+  return _read(path, _config(budget, name, seed))
+
+
+def _read(path: pathlib.Path, wanted: Any) -> dict[str, Any] | None:
+  """A report.json, if it is there and of this config."""
   try:
     report = json.loads(path.read_bytes())
   except FileNotFoundError:
     return None
   except ValueError as e:
     raise UserError(f"{path}: cannot be read ({e}); delete it") from e
-  if not _is_of(report["config"], _config(budget, name, seed)):
+  if not _is_of(report["config"], wanted):
     log.info("%s: is of other settings, is made again", path)
     return None
   return report
@@ -208,29 +213,42 @@ def make(budget: Budget, name: str) -> list[str]:
     if _report(budget, name, seed):
       continue
     workdir = budget.work / budget.dataset / name / f"seed-{seed}"
-    _take_finished_tasks(budget, name, seed, workdir)
-    log.info("%s on %s, seed %d", run.title, budget.dataset, seed)
-    process = subprocess.run(
-      [
-        *(sys.executable, "-m", "splitner_jax.main"),
-        *budget.command(run, seed),
-        f"--workdir={workdir}",
-      ],
-      stderr=subprocess.PIPE if not sys.stderr.isatty() else None,
-      check=False,
-      text=True,
-    )
-    if process.returncode:
-      lines = (process.stderr or "see above").strip().split("\n")
-      print(lines[-1], file=sys.stderr)
-      problems.append(lines[-1].removeprefix("error: "))
-      continue
+    if not _read(workdir / "report.json", _config(budget, name, seed)):
+      problem = _run(budget, name, seed, workdir)
+      if problem:
+        problems.append(problem)
+        continue
     target = _folder(budget, name, seed)
     target.mkdir(parents=True, exist_ok=True)
     write_whole(
       target / "report.json", [(workdir / "report.json").read_text("utf-8")]
     )
   return problems
+
+
+def _run(budget: Budget, name: str, seed: int, workdir: pathlib.Path) -> str:
+  """Runs the command of a run; returns why it failed, or ""."""
+  _take_finished_tasks(budget, name, seed, workdir)
+  log.info("%s on %s, seed %d", RUNS[name].title, budget.dataset, seed)
+  command = [
+    *(sys.executable, "-m", "splitner_jax.main"),
+    *budget.command(RUNS[name], seed),
+    f"--workdir={workdir}",
+  ]
+  if sys.stderr.isatty():
+    return (
+      "see above" if subprocess.run(command, check=False).returncode else ""
+    )
+  # Not a terminal: progress goes to a file.
+  path = workdir.with_name(f"{workdir.name}.log")
+  path.parent.mkdir(parents=True, exist_ok=True)
+  log.info("its progress: %s", path)
+  with open(path, "wb") as file:
+    if not subprocess.run(command, stderr=file, check=False).returncode:
+      return ""
+  reason = path.read_text("utf-8", "replace").strip().split("\n")[-1]
+  print(reason, file=sys.stderr)
+  return reason.removeprefix("error: ")
 
 
 def _take_finished_tasks(
