@@ -23,7 +23,7 @@ def export(workdir: pathlib.Path, task: str, output: str) -> None:
 
   Args:
     workdir: of a finished run.
-    task: "detector" or "classifier".
+    task: "detector", "classifier", or "tagger" of a single-step system.
     output: the folder; must be empty or not exist.
 
   Raises:
@@ -43,7 +43,12 @@ def export(workdir: pathlib.Path, task: str, output: str) -> None:
     if isinstance(e, UserError):
       raise
     raise UserError(f"{path}: is no config of a training run") from e
-  params = model_folder.load(str(workdir / "model")).params[task]
+  trained = model_folder.load(str(workdir / "model"))
+  if task not in trained.params:
+    raise UserError(
+      f"--task: the run has no {task}, only {', '.join(trained.params)}"
+    )
+  params = trained.params[task]
   backbone = pretrained.read_backbone(pretrained.resolve(name))
   pretrained.export(parallel.to_host(params), output, backbone)
 
@@ -70,7 +75,7 @@ if __name__ == "__main__":
   # Here, for other commands have flags of these names.
   flags.DEFINE_string("workdir", None, "of the training run")
   flags.DEFINE_enum(
-    "task", "detector", ["detector", "classifier"], "whose encoder"
+    "task", "detector", ["detector", "classifier", "tagger"], "whose encoder"
   )
   flags.DEFINE_string("output", None, "folder to be made")
   app.run(

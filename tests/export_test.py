@@ -44,3 +44,6 @@ def test_a_run_that_is_not_there(workdir, tmp_path):
     export.export(tmp_path, "detector", str(tmp_path / "encoder"))
   with pytest.raises(UserError, match="is not empty"):
     export.export(workdir, "detector", str(workdir))
+  with pytest.raises(UserError, match="no tagger, only detector, classifier"):
+    export.export(workdir, "tagger", str(tmp_path / "encoder"))
+  assert not (tmp_path / "encoder").exists()
