@@ -43,9 +43,9 @@ def evaluate(
     "per_sentence": compare.pack(counts),
   }
   if isinstance(system, SplitNER):
-    # Not those of `predicted`: the classifier may have dropped some.
-    spans = system.detector.predict(system.run_detector, sentences)
-    scores["detection"] = metrics.score_detection(gold, spans)
+    if system.classifier.none_class:  # It may have dropped some.
+      spans = system.detector.predict(system.run_detector, sentences)
+      scores["detection"] = metrics.score_detection(gold, spans)
     scores["classification_on_gold"] = system.classifier.evaluate(
       system.run_classifier, sentences
     )
