@@ -230,8 +230,8 @@ def _run_one(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
   result = report.start(config, corpus, progress)
   if isinstance(system, SplitNER):
     system, result["calibration"] = calibration.calibrate(system, dev)
-  if experiment.parts[system.FINDER].settings.tune_o_bias:
-    system, result["o_bias"] = joining.tune_o_bias(system, corpus.dev)
+  if config.tune_decoding:
+    system, result["decoding"] = joining.tune_decoding(system, corpus.dev)
 
   (workdir / "predictions").mkdir(exist_ok=True)
   for split, sentences in (("dev", corpus.dev), ("test", corpus.test)):

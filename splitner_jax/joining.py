@@ -1,4 +1,4 @@
-"""The two steps fitted to each other: false spans to learn from, `o_bias`."""
+"""The two steps fitted to each other: false spans to learn from, decoding."""
 
 import dataclasses
 import logging
@@ -9,14 +9,21 @@ from typing import Any
 from splitner_jax import metrics
 from splitner_jax.calibration import remembering
 from splitner_jax.data.sentences import Sentence, Span
-from splitner_jax.systems import System, biased, with_o_bias, with_runs
+from splitner_jax.systems import (
+  System,
+  at_least,
+  biased,
+  with_o_bias,
+  with_runs,
+)
 from splitner_jax.tasks import Run, TokenTask
 from splitner_jax.tasks.mentions import NO_ENTITY
 
 log = logging.getLogger(__name__)
 
-O_BIASES = tuple(i / 4 for i in range(4, -17, -1))
-"""Values of `o_bias` that are tried on dev."""
+O_BIASES = tuple(i / 2 for i in range(1, -9, -1))
+MIN_SCORES = tuple(i / 20 for i in range(15))
+"""Values that are tried on dev."""
 GENEROUS = (0.0, -1.0, -2.0)
 """What is added to the detector's `o_bias` when it looks for false spans: the
 classifier is to learn from more of them than it will see."""
@@ -93,25 +100,40 @@ def cross_fitted(
   return result
 
 
-def tune_o_bias(
+def tune_decoding(
   system: System, sentences: Sequence[Sentence]
 ) -> tuple[System, dict[str, Any]]:
-  """Chooses the `o_bias` with the best F1 over all sentences of a split.
+  """Chooses how mentions are decoded, by F1 over all sentences of a split.
+
+  A lower `o_bias` finds more spans, right and wrong; `min_score` then drops
+  the mentions that the steps together hold for unlikely.
 
   Returns:
-    The system with it; and for `report.json`, `chosen`, and the `f1` of each
-    value that was tried.
+    The system with both; and for `report.json`, `o_bias` and `min_score`, the
+    `f1` with them, and `f1_before`.
   """
   cheap = with_runs(system, remembering)
   gold = [s.spans for s in sentences]
-  f1 = {
-    o_bias: metrics.score(gold, biased(cheap, o_bias).predict(sentences))["f1"]
-    for o_bias in O_BIASES
-  }
+  before = metrics.score(gold, cheap.predict(sentences))["f1"]
+  f1: dict[tuple[float, float], float] = {}
+  for o_bias in O_BIASES:
+    found = biased(cheap, o_bias).predict(sentences)
+    for min_score in MIN_SCORES:
+      kept = [at_least(min_score, row) for row in found]
+      f1[o_bias, min_score] = metrics.score(gold, kept)["f1"]
   # Of equals the one that changes least.
-  chosen = max(f1, key=lambda o_bias: (f1[o_bias], -abs(o_bias)))
-  log.info("o_bias %g: dev F1 %.2f, %.2f at 0", chosen, f1[chosen], f1[0.0])
-  return biased(system, chosen), {
-    "chosen": chosen,
-    "f1": {str(o_bias): f for o_bias, f in f1.items()},
+  best = max(f1, key=lambda pair: (f1[pair], -abs(pair[0]), -pair[1]))
+  log.info(
+    "o_bias %g, least score %g: dev F1 %.2f, %.2f before",
+    *best,
+    f1[best],
+    before,
+  )
+  o_bias, min_score = best
+  tuned = dataclasses.replace(biased(system, o_bias), min_score=min_score)
+  return tuned, {
+    "o_bias": o_bias,
+    "min_score": min_score,
+    "f1": f1[best],
+    "f1_before": before,
   }

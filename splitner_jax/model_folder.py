@@ -132,6 +132,7 @@ def _write(folder: pathlib.Path, model: TrainedSystem) -> None:
     "format_version": FORMAT_VERSION,
     "system": model.kind,
     "tasks": {},
+    "min_score": model.min_score,
     "thresholds": dataclasses.asdict(model.thresholds),
     "text_style": dataclasses.asdict(model.text_style),
   }
@@ -222,6 +223,8 @@ def load(name: str, *, compute_dtype: str = "auto") -> TrainedSystem:
     kind = config["system"]
     if kind not in SYSTEMS:
       raise ValueError(f"system {kind!r} is none of {', '.join(SYSTEMS)}")
+    # Folders of format 1 have none.
+    min_score = float(config.get("min_score", 0.0))
     thresholds = Thresholds(
       float(config["thresholds"]["default"]),
       {k: float(v) for k, v in config["thresholds"]["per_type"].items()},
@@ -234,7 +237,9 @@ def load(name: str, *, compute_dtype: str = "auto") -> TrainedSystem:
     params[name] = _read_params(folder / f"{name}.safetensors", tasks[name])
   card_file = folder / "README.md"
   text = card_file.read_text("utf-8") if card_file.is_file() else ""
-  return TrainedSystem(kind, tasks, params, thresholds, text_style, text)
+  return TrainedSystem(
+    kind, tasks, params, min_score, thresholds, text_style, text
+  )
 
 
 def _read_config(folder: pathlib.Path) -> dict[str, Any]:

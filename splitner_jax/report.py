@@ -9,7 +9,7 @@ sentences is in 95 of 100 resamplings of them; `per_sentence`, the counts that
 comparisons need; `errors`, see `error_report`. What a system does not have is
 left out. `seconds` are without compile time, which stands apart. `calibration`
 has the temperature and expected calibration errors, see `calibration`;
-`o_bias` what was tried on dev, if it was tuned.
+`decoding` what dev chose, if it was asked.
 
 python -m splitner_jax.report compare A B
 
@@ -149,9 +149,12 @@ def markdown(result: dict[str, Any]) -> str:
     "without a detected mention); it is for comparison with the paper only.",
     table(result),
   ]
-  if "o_bias" in result:
+  if "decoding" in result:
+    found = result["decoding"]
     parts.append(
-      f"Added to the logit of O, chosen on dev: {result['o_bias']['chosen']:g}."
+      f"Chosen on dev: {found['o_bias']:g} added to the logit of O, mentions "
+      f"with a score below {found['min_score']:g} dropped (F1 on dev "
+      f"{found['f1_before']:.2f} before, {found['f1']:.2f} after)."
     )
   if "calibration" in result:
     parts.append(_calibration(result["calibration"]))

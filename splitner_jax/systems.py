@@ -2,7 +2,8 @@
 
 All systems have the same `predict`, and one scorer judges them. A system is a
 dataclass that has, for each task NAME, the fields `NAME` and `run_NAME`: the
-task, and its forward pass with the parameters bound.
+task, and its forward pass with the parameters bound; and `min_score`, the least
+score of the mentions that it predicts.
 """
 
 import dataclasses
@@ -31,11 +32,15 @@ class System(Protocol):
     TITLE: the paper's name of it.
     FINDER: the name of the task that finds the spans; it has an `o_bias`.
     REFERENCE: how the paper's code scores it.
+    min_score: the least score of a mention.
   """
 
   TITLE: ClassVar[str]
   FINDER: ClassVar[str]
   REFERENCE: ClassVar[ReferenceRules]
+
+  @property
+  def min_score(self) -> float: ...
 
   def predict(self, sentences: Sequence[Sentence]) -> Mentions:
     """The mentions of each sentence, sorted, never overlapping."""
@@ -60,6 +65,7 @@ class SplitNER:
   classifier: MentionTask
   run_detector: Run
   run_classifier: Run
+  min_score: float = 0.0
 
   def predict(self, sentences: Sequence[Sentence]) -> Mentions:
     """The mentions of each sentence, with types.
@@ -72,7 +78,7 @@ class SplitNER:
       [
         ScoredSpan(span.start, span.end, label, span.score * score)
         for span, (label, score) in zip(row, answers, strict=True)
-        if label != NO_ENTITY
+        if label != NO_ENTITY and span.score * score >= self.min_score
       ]
       for row, answers in zip(spans, types, strict=True)
     ]
@@ -94,9 +100,11 @@ class SingleSeqTag:
 
   tagger: TokenTask
   run_tagger: Run
+  min_score: float = 0.0
 
   def predict(self, sentences: Sequence[Sentence]) -> Mentions:
-    return self.tagger.predict(self.run_tagger, sentences)
+    found = self.tagger.predict(self.run_tagger, sentences)
+    return [at_least(self.min_score, row) for row in found]
 
   def predict_twice(
     self, sentences: Sequence[Sentence]
@@ -115,15 +123,26 @@ class SingleQA:
 
   tagger: TypeQuestionTask
   run_tagger: Run
+  min_score: float = 0.0
 
   def predict(self, sentences: Sequence[Sentence]) -> Mentions:
-    return self.tagger.predict(self.run_tagger, sentences)
+    return self.predict_twice(sentences)[0]
 
   def predict_twice(
     self, sentences: Sequence[Sentence]
   ) -> tuple[Mentions, Mentions]:
-    found = self.tagger.candidates(self.run_tagger, sentences)
+    found = [
+      at_least(self.min_score, row)
+      for row in self.tagger.candidates(self.run_tagger, sentences)
+    ]
     return [likeliest(row) for row in found], [first_listed(r) for r in found]
+
+
+def at_least(score: float, mentions: list[ScoredSpan]) -> list[ScoredSpan]:
+  """The mentions with such a score; in all systems the better ones win, so
+  that it does not matter whether the others are dropped sooner or later.
+  """
+  return [mention for mention in mentions if mention.score >= score]
 
 
 SYSTEMS: dict[str, Any] = {

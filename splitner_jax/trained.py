@@ -29,6 +29,7 @@ class TrainedSystem:
     kind: a key of `systems.SYSTEMS`.
     tasks: by name.
     params: of each task, replicated.
+    min_score: see `systems`.
     thresholds: of the published scores.
     text_style: how text is to be split for it.
     card: the model card, Markdown.
@@ -37,6 +38,7 @@ class TrainedSystem:
   kind: str
   tasks: Mapping[str, AnyTask]
   params: Mapping[str, Any]
+  min_score: float = 0.0
   thresholds: Thresholds = Thresholds()
   text_style: TextStyle = dataclasses.field(default_factory=TextStyle)
   card: str = ""
@@ -50,6 +52,7 @@ class TrainedSystem:
       kind,
       {name: getattr(system, name) for name in names},
       {name: getattr(system, f"run_{name}").args[0] for name in names},
+      system.min_score,
       **more,
     )
 
@@ -58,7 +61,7 @@ class TrainedSystem:
     fields: dict[str, Any] = dict(self.tasks)
     for name, task in self.tasks.items():
       fields[f"run_{name}"] = _run(task, self.params[name], batch_size)
-    return SYSTEMS[self.kind](**fields)
+    return SYSTEMS[self.kind](**fields, min_score=self.min_score)
 
   @property
   def labels(self) -> tuple[str, ...]:

@@ -68,6 +68,8 @@ def tune(
 
   system = with_runs(trained.system(batch_size), remembering)
   finder = system.FINDER
+  if target.measure == "recall":  # What it drops is to come back.
+    system = dataclasses.replace(system, min_score=0.0)
   first = last = Judged.of(sentences, system.predict(sentences))
   was = o_bias = getattr(system, finder).o_bias
   if target.measure == "recall":
@@ -77,6 +79,7 @@ def tune(
   tuned = dataclasses.replace(
     trained,
     tasks={**trained.tasks, finder: task},
+    min_score=system.min_score,
     thresholds=thresholds,
   )
   parts = [_table((first, trained.thresholds), (last, thresholds))]

@@ -120,6 +120,20 @@ def test_conflicts_go_to_the_likeliest_or_to_the_first(task):
   assert [s[:3] for s in reference[0]] == [(1, 2, "creative-work")]
 
 
+def test_what_has_too_low_a_score_is_dropped(task, tokenizer):
+  system = SingleQA(task, _oracle(task))
+  scores = [s.score for row in system.predict(_SENTENCES) for s in row]
+  assert len(scores) == 3
+  strict = dataclasses.replace(system, min_score=max(scores))
+  kept = [s.score for row in strict.predict(_SENTENCES) for s in row]
+  assert 0 < len(kept) < 3
+  assert set(kept) == {max(scores)}
+  for none in strict.predict_twice(_SENTENCES):
+    assert sum(map(len, none)) == len(kept)
+  none = dataclasses.replace(system, min_score=1.1)
+  assert none.predict(_SENTENCES) == [[], [], []]
+
+
 def test_no_more_than_a_batch_is_in_memory(task):
   """Neither in training nor in prediction are there N x T inputs."""
   many = _SENTENCES * 500

@@ -132,7 +132,7 @@ def test_the_two_steps_joined(session_cache, tmp_path):
     **{
       "classifier.none_class": True,
       "classifier.loss": "weighted_cross_entropy",
-      "detector.tune_o_bias": True,
+      "tune_decoding": True,
       "detector.loss": "focal",
       "detector.epochs": 6,
     },
@@ -146,12 +146,9 @@ def test_the_two_steps_joined(session_cache, tmp_path):
   assert sum(folds) == training["detector"]["examples"] == 40
   assert min(folds) > 5
   assert training["classifier"]["examples"] > 80  # the gold mentions
-  tried = result["o_bias"]["f1"]
-  chosen = result["o_bias"]["chosen"]
-  assert tried[str(chosen)] == max(tried.values())
-  assert result["dev"]["all_sentences"]["f1"] == pytest.approx(
-    max(tried.values())
-  )
+  chosen = result["decoding"]
+  assert chosen["f1"] >= chosen["f1_before"]
+  assert result["dev"]["all_sentences"]["f1"] == pytest.approx(chosen["f1"])
   # The model has the class and the bias too.
   ner = SplitNER.from_pretrained(str(tmp_path / "run" / "model"))
   _check_same_as_the_run(ner, tmp_path / "run")
@@ -222,8 +219,8 @@ def test_seeds(session_cache, tmp_path, capsys):
   assert old.stat().st_mtime_ns == before
 
 
-def test_o_bias_is_chosen_by_f1_over_all_sentences():
-  """A stand-in system whose predictions depend on the bias alone."""
+def test_decoding_is_chosen_by_f1_over_all_sentences():
+  """A stand-in system, which finds more with a lower bias, ever less sure."""
 
   @dataclasses.dataclass(frozen=True)
   class Finder:
@@ -233,17 +230,28 @@ def test_o_bias_is_chosen_by_f1_over_all_sentences():
   class System:
     FINDER = "finder"
     finder: Finder
-    run_finder = None
+    min_score: float = 0.0
+    limits: tuple[float, ...] = (-0.5, -1.0, -2.0)
 
     def predict(self, sentences):
-      spans = [ScoredSpan(0, 1, "a", 1.0), ScoredSpan(1, 2, "a", 1.0)]
-      count = int(self.finder.o_bias <= -0.5) + int(self.finder.o_bias <= -2)
+      spans = [
+        ScoredSpan(0, 1, "a", 0.9),
+        ScoredSpan(1, 2, "a", 0.4),
+        ScoredSpan(2, 3, "a", 0.3),
+      ]
+      bias = self.finder.o_bias
+      count = sum(bias <= limit for limit in self.limits)
       return [spans[:count] for _ in sentences]
 
-  sentence = Sentence(("x", "y", "z"), (Span(0, 1, "a"),))
-  system, found = joining.tune_o_bias(System(Finder()), [sentence])
+  words = ("x", "y", "z")
+  two = Sentence(words, (Span(0, 1, "a"), Span(1, 2, "a")))
+  system, found = joining.tune_decoding(System(Finder()), [two])
   # The least change of those that are best.
-  assert system.finder.o_bias == found["chosen"] == -0.5
-  assert found["f1"]["-0.5"] == 100
-  assert found["f1"]["0.0"] == 0
-  assert found["f1"]["-2.0"] == pytest.approx(200 / 3)
+  assert (system.finder.o_bias, system.min_score) == (-1.0, 0.0)
+  assert (found["f1"], found["f1_before"]) == (100, 0)
+  # All are found at once, the second and third wrongly.
+  one = Sentence(words, (Span(0, 1, "a"),))
+  at_once = System(Finder(), limits=(-0.5, -0.5, -0.5))
+  system, found = joining.tune_decoding(at_once, [one])
+  assert (system.finder.o_bias, system.min_score) == (-0.5, 0.45)
+  assert found["f1"] == 100

@@ -221,16 +221,16 @@ TABLES: dict[str, Table] = {
     "of the mention's tokens, not by the first token. *None class*: the "
     "classifier may say that a span is no mention, which it learns from what "
     "detectors find wrongly in sentences that they were not trained on. "
-    "*O-bias tuned*: what is added to the logit of O is "
-    f"chosen on dev. F1, {_MIXED}",
+    "*Tuned decoding*: what is added to the logit of O, and the least score "
+    f"of a mention, are chosen on dev. F1, {_MIXED}",
     (
       "qa_qa",
       "mention",
-      "o_bias",
+      "tuned",
       "none_class",
       "joined",
       "single_seqtag",
-      "single_seqtag_o_bias",
+      "single_seqtag_tuned",
     ),
     {},
     (_DEV, _HONEST),

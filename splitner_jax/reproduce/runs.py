@@ -46,7 +46,7 @@ class Run:
 _SUBSET = {"data.limit": 500}
 _MENTION = {"classifier.pooling": "mention"}
 _NONE_CLASS = {"classifier.none_class": True}
-_TUNED = {"detector.tune_o_bias": True}
+_TUNED = {"tune_decoding": True}
 
 RUNS: dict[str, Run] = {
   "qa_qa": Run("SplitNER(QA-QA)"),
@@ -80,8 +80,8 @@ RUNS: dict[str, Run] = {
   ),
   "no_question": Run("(no question)", "no_char_pattern,seqtag_qa"),
   "mention": Run("SplitNER, mention pooling", fields=_MENTION, cost=0.6),
-  "o_bias": Run(
-    "SplitNER, mention pooling, O-bias tuned",
+  "tuned": Run(
+    "SplitNER, mention pooling, tuned decoding",
     fields={**_MENTION, **_TUNED},
     cost=0.6,
   ),
@@ -91,14 +91,14 @@ RUNS: dict[str, Run] = {
     cost=2.0,
   ),
   "joined": Run(
-    "SplitNER, mention pooling, none class, O-bias tuned",
+    "SplitNER, mention pooling, none class, tuned decoding",
     fields={**_MENTION, **_NONE_CLASS, **_TUNED},
     cost=2.1,
   ),
-  "single_seqtag_o_bias": Run(
-    "Single(SeqTag), O-bias tuned",
+  "single_seqtag_tuned": Run(
+    "Single(SeqTag), tuned decoding",
     "single_seqtag",
-    {"tagger.tune_o_bias": True},
+    _TUNED,
     cost=0.5,
   ),
 }
@@ -282,7 +282,7 @@ def _task_key(config: Any, task: str) -> Any:
     return None
   settings = as_json(task_settings(config, task))
   # Those act after training.
-  for late in ("o_bias", "tune_o_bias", "checkpoint_every"):
+  for late in ("o_bias", "tune_decoding", "checkpoint_every"):
     settings.pop(late, None)
   # What such a classifier is trained on depends on the detector.
   others = _task_key(config, "detector") if settings.get("none_class") else None
