@@ -153,7 +153,6 @@ VARIANTS = {
     "backbone": "minilm",
     "learning_rate": 1e-4,
     "epochs": 3,
-    "classifier.pooling": "mention",
     "tune_decoding": True,
   },
   # The reference's shipped configs: slow and long, best dev kept.

@@ -80,19 +80,11 @@ RUNS: dict[str, Run] = {
   ),
   "no_question": Run("(no question)", "no_char_pattern,seqtag_qa"),
   "mention": Run("SplitNER, mention pooling", fields=_MENTION, cost=0.6),
-  "tuned": Run(
-    "SplitNER, mention pooling, tuned decoding",
-    fields={**_MENTION, **_TUNED},
-    cost=0.6,
-  ),
-  "none_class": Run(
-    "SplitNER, mention pooling, none class",
-    fields={**_MENTION, **_NONE_CLASS},
-    cost=2.0,
-  ),
+  "tuned": Run("SplitNER, tuned decoding", fields=_TUNED, cost=0.3),
+  "none_class": Run("SplitNER, none class", fields=_NONE_CLASS, cost=2.0),
   "joined": Run(
-    "SplitNER, mention pooling, none class, tuned decoding",
-    fields={**_MENTION, **_NONE_CLASS, **_TUNED},
+    "SplitNER, none class, tuned decoding",
+    fields={**_NONE_CLASS, **_TUNED},
     cost=2.1,
   ),
   "single_seqtag_tuned": Run(
