@@ -131,6 +131,7 @@ def test_the_two_steps_joined(session_cache, tmp_path):
     "no_char_pattern",
     **{
       "classifier.none_class": True,
+      "classifier.pooling": "mention",
       "classifier.loss": "weighted_cross_entropy",
       "tune_decoding": True,
       "detector.loss": "focal",
