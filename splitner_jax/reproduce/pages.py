@@ -31,6 +31,7 @@ class Table(NamedTuple):
     published: the paper's figure of some of them, by data set.
     columns: ours.
     more: rows only of the data sets named.
+    names: what this page calls rows that others have too.
     extra: further sections.
   """
 
@@ -40,7 +41,11 @@ class Table(NamedTuple):
   published: dict[str, dict[str, dict[str, float]]]
   columns: tuple[Column, ...]
   more: dict[str, tuple[str, ...]] = {}  # noqa: RUF012
+  names: dict[str, str] = {}  # noqa: RUF012
   extra: Callable[[dict[str, Reports]], list[str]] = lambda found: []
+
+  def title_of(self, row: str) -> str:
+    return self.names.get(row, RUNS[row].title)
 
   def rows(self, dataset: str) -> tuple[str, ...]:
     """The names of the rows on a data set."""
@@ -169,7 +174,7 @@ TABLES: dict[str, Table] = {
     {"paper": paper.MENTION_F1},
     (_REFERENCE, _HONEST),
     {"bionlp13cg": ("qa_qa_500", "single_qa_500")},
-    _verdict,
+    extra=_verdict,
   ),
   "table3": Table(
     "Table 3: time",
@@ -197,23 +202,27 @@ TABLES: dict[str, Table] = {
     ("no_char_pattern", "char", "pattern", "qa_qa", "both_pos"),
     {"paper": paper.FEATURES_F1},
     (_DETECTION,),
+    names={"no_char_pattern": "none", "qa_qa": "characters and patterns"},
   ),
   "table6": Table(
     "Table 6: classification of gold mentions by the loss",
-    f"F1 of the types, {_MIXED} The row of SplitNER(QA-QA) is cross entropy, "
-    "our default.",
+    f"F1 of the types, {_MIXED} Cross entropy is our default.",
     ("dice", "qa_qa"),
     {"paper": paper.CLASSIFICATION_F1},
     (_ON_GOLD,),
+    names={"qa_qa": "cross entropy"},
   ),
   "table7": Table(
     "Table 7: span detection by the question, without the two features",
-    f"F1 of spans whatever their type, over all sentences, {_MIXED} The row "
-    "of NoCharPattern asks: Extract important entity spans from the following "
-    "text .",
+    f"F1 of spans whatever their type, over all sentences, {_MIXED}",
     ("no_char_pattern", "where", "find", "no_question"),
     {"paper": paper.QUESTIONS_F1},
     (_DETECTION,),
+    names={
+      "no_char_pattern": (
+        "Extract important entity spans from the following text ."
+      )
+    },
   ),
   "joined": Table(
     "The two steps better joined",
@@ -234,8 +243,7 @@ TABLES: dict[str, Table] = {
     ),
     {},
     (_DEV, _HONEST),
-    {},
-    _verdict,
+    extra=_verdict,
   ),
 }
 """The pages by the name that the command has for them."""
@@ -263,7 +271,7 @@ def page(name: str, budget: Budget, problems: dict[str, list[str]]) -> str:
       ours = [_show(found[row], c.figure) for c in table.columns]
     else:
       ours = ["not run"] * len(table.columns)
-    cells.append([RUNS[row].title, *published, *ours, str(len(found[row]))])
+    cells.append([table.title_of(row), *published, *ours, str(len(found[row]))])
   parts = [f"# {table.title}, on {paper.DATASETS[dataset]}"]
   if any(found.values()):
     parts += table.extra(found)
@@ -274,7 +282,7 @@ def page(name: str, budget: Budget, problems: dict[str, list[str]]) -> str:
   for row in rows:
     if not found[row]:
       why = (problems.get(row) or ["not yet"])[0]
-      reasons.setdefault(why, []).append(RUNS[row].title)
+      reasons.setdefault(why, []).append(table.title_of(row))
   parts += [f"Not run, {why}: {', '.join(t)}." for why, t in reasons.items()]
   return "\n\n".join([*parts, *_origin(name, budget, rows, found)]) + "\n"
 

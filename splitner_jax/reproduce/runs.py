@@ -60,8 +60,8 @@ RUNS: dict[str, Run] = {
   "single_qa_500": Run(
     "Single(QA), 500 sentences", "single_qa", _SUBSET, cost=8.0, seeds=1
   ),
-  "char": Run("characters", fields={"detector.features": "char"}),
-  "pattern": Run("patterns", fields={"detector.features": "pattern"}),
+  "char": Run("characters only", fields={"detector.features": "char"}),
+  "pattern": Run("patterns only", fields={"detector.features": "pattern"}),
   "both_pos": Run(
     "characters, patterns, parts of speech",
     fields={"detector.features": "both+pos"},
