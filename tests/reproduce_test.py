@@ -147,6 +147,16 @@ def test_a_task_is_trained_once_for_all_runs(budget):
   assert taken("seqtag_qa", seed=2) == set()
   assert taken("qa_qa_500") == set()  # Other data.
 
+  # The detectors of the folds belong to such a classifier.
+  source = budget.work / "wnut17" / "none_class" / "seed-1"
+  for task in ("classifier", "detector-fold0"):
+    (source / task).mkdir(parents=True)
+    (source / task / "state").write_text(task)
+  config = as_json(runs._config(budget, "none_class", 1))
+  (source / "config.json").write_text(json.dumps(config))
+  (source / "report.json").write_text("{}")
+  assert taken("joined") == {"detector", "classifier", "detector-fold0"}
+
 
 def test_what_is_done_is_only_copied(budget, monkeypatch):
   """From the workdir to the results, and then not even that."""

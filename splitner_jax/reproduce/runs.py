@@ -264,7 +264,11 @@ def _take_finished_tasks(
       if _task_key(theirs, task) == wanted:
         log.info("%s: taken from %s", task, other)
         workdir.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(other / task, workdir / task, copy_function=os.link)
+        folders = [other / task]
+        if task == "classifier" and config.classifier.none_class:
+          folders += other.glob("detector-fold*")
+        for folder in folders:
+          shutil.copytree(folder, workdir / folder.name, copy_function=os.link)
         break
 
 
