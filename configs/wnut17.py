@@ -2,8 +2,8 @@
 
 python -m splitner_jax.main --config=configs/wnut17.py
 
-With the small backbone, `configs/wnut17.py:minilm`: about 8 minutes on 2 CPU
-cores, F1 45.0 over all test sentences (mean of seeds 1 to 3).
+With the small backbone, `configs/wnut17.py:minilm`: about 10 minutes on 2
+CPU cores, F1 45.0 over all test sentences (mean of seeds 1 to 3).
 """
 
 from configs import common
