@@ -55,7 +55,7 @@ def test_help():
     (
       ["--config=configs/wnut17.py:best"],
       "flag --config=configs/wnut17.py:best: no variant 'best' of this config; "
-      "there is: paper",
+      "there are: seqtag_qa, no_char_pattern,",
     ),
     (["--config.epochs=2"], "--config.epochs: give --config=FILE before it"),
   ],
@@ -175,11 +175,23 @@ def test_wrong_data(content, said, config, tmp_path):
   ("field", "value", "said"),
   [
     ("data.name", "wnut16", "config.data.name: no corpus 'wnut16'; there are"),
-    ("detector.features", "all", "'all' is none of none, char, pattern, both"),
+    (
+      "detector.features",
+      "all",
+      "'all' is neither none nor any of char, pattern, both, pos",
+    ),
     ("detector.labels_on", "words", "'words' is none of first_subtoken, all"),
     ("detector.scheme", "IOB", "'IOB' is none of BO, BIO, BIOE, BIOES"),
-    ("detector.loss", "hinge", "'hinge' is none of cross_entropy, dice"),
-    ("classifier.loss", "hinge", "'hinge' is none of cross_entropy, dice"),
+    (
+      "detector.loss",
+      "hinge",
+      "'hinge' is none of cross_entropy, weighted_cross_entropy, dice, focal",
+    ),
+    (
+      "classifier.loss",
+      "hinge",
+      "'hinge' is none of cross_entropy, weighted_cross_entropy, dice, focal",
+    ),
     ("compute_dtype", "float16", "'float16' is none of auto, float32, bfloat"),
     ("max_length", 513, "513 is more than the 512 that"),
     ("max_length", 20, "20 is too short for the question and two words"),
