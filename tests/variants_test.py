@@ -60,11 +60,11 @@ def _cut_off(config, workdir: pathlib.Path, task: str) -> None:
 # The slow part is compiling the features: once is enough for CI.
 _VARIANTS = [
   ("no_char_pattern", "classifier", {}),
-  ("single_seqtag", "tagger", {"tagger.features": "none"}),
   ("single_qa", "tagger", {"tagger.features": "none"}),
 ]
 _SLOW = [
   (None, "detector", {}),
+  ("single_seqtag", "tagger", {"tagger.features": "none"}),
   ("seqtag_qa", "classifier", {"detector.features": "pattern"}),
   ("single_seqtag", "tagger", {"tagger.scheme": "BIOES"}),
   ("single_qa,paper", "tagger", {"epochs": 8, "learning_rate": 0.01}),
@@ -211,6 +211,10 @@ def test_seeds(session_cache, tmp_path, capsys):
     abs(f1["values"][0] - f1["values"][1]) / 2**0.5
   )
   assert "Single(SeqTag), all sentences" in capsys.readouterr().out
+
+  folder = tmp_path / "run" / "seed-3"
+  ner = SplitNER.from_pretrained(str(folder / "model"))
+  _check_same_as_the_run(ner, folder)
 
   # What is done is not done again; what is not, is.
   old = tmp_path / "run" / "seed-3" / "report.json"
