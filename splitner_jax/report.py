@@ -90,6 +90,13 @@ def start(
   }
 
 
+def machine() -> str:
+  """Devices and cores of this machine, for readers."""
+  devices = jax.local_devices()
+  cores = f"{os.cpu_count()} cores, {platform.machine()}"
+  return f"{len(devices)} x {devices[0].device_kind} ({cores})"
+
+
 def write(result: dict[str, Any], workdir: pathlib.Path) -> None:
   """Writes WORKDIR/report.md, then WORKDIR/report.json."""
   write_whole(workdir / "report.md", [markdown(result)])

@@ -2,13 +2,12 @@
 
 All systems have the same `predict`, and one scorer judges them. A system is a
 dataclass that has, for each task NAME, the fields `NAME` and `run_NAME`: the
-task, and its forward pass with the parameters bound; and `min_score`, the least
-score of the mentions that it predicts.
+task, and its forward pass with the parameters bound.
 """
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.tasks import MentionTask, Run, TokenTask, TypeQuestionTask
@@ -25,7 +24,8 @@ class ReferenceRules(NamedTuple):
   keep_empty: bool
 
 
-class System(Protocol):
+@dataclasses.dataclass(frozen=True)
+class System:
   """What all systems have.
 
   Attributes:
@@ -39,22 +39,22 @@ class System(Protocol):
   FINDER: ClassVar[str]
   REFERENCE: ClassVar[ReferenceRules]
 
-  @property
-  def min_score(self) -> float: ...
+  min_score: float = dataclasses.field(default=0.0, kw_only=True)
 
   def predict(self, sentences: Sequence[Sentence]) -> Mentions:
     """The mentions of each sentence, sorted, never overlapping."""
-    ...
+    raise NotImplementedError
 
   def predict_twice(
     self, sentences: Sequence[Sentence]
   ) -> tuple[Mentions, Mentions]:
     """The mentions, and what the reference would have said instead."""
-    ...
+    predicted = self.predict(sentences)
+    return predicted, predicted
 
 
 @dataclasses.dataclass(frozen=True)
-class SplitNER:
+class SplitNER(System):
   """The paper's system: detect spans, then classify each."""
 
   TITLE: ClassVar[str] = "SplitNER"
@@ -65,7 +65,6 @@ class SplitNER:
   classifier: MentionTask
   run_detector: Run
   run_classifier: Run
-  min_score: float = 0.0
 
   def predict(self, sentences: Sequence[Sentence]) -> Mentions:
     """The mentions of each sentence, with types.
@@ -83,15 +82,9 @@ class SplitNER:
       for row, answers in zip(spans, types, strict=True)
     ]
 
-  def predict_twice(
-    self, sentences: Sequence[Sentence]
-  ) -> tuple[Mentions, Mentions]:
-    predicted = self.predict(sentences)
-    return predicted, predicted
-
 
 @dataclasses.dataclass(frozen=True)
-class SingleSeqTag:
+class SingleSeqTag(System):
   """The baseline Single(SeqTag): one tagger, boundaries and types at once."""
 
   TITLE: ClassVar[str] = "Single(SeqTag)"
@@ -100,21 +93,14 @@ class SingleSeqTag:
 
   tagger: TokenTask
   run_tagger: Run
-  min_score: float = 0.0
 
   def predict(self, sentences: Sequence[Sentence]) -> Mentions:
     found = self.tagger.predict(self.run_tagger, sentences)
     return [at_least(self.min_score, row) for row in found]
 
-  def predict_twice(
-    self, sentences: Sequence[Sentence]
-  ) -> tuple[Mentions, Mentions]:
-    predicted = self.predict(sentences)
-    return predicted, predicted
-
 
 @dataclasses.dataclass(frozen=True)
-class SingleQA:
+class SingleQA(System):
   """The baseline Single(QA): a question for each entity type."""
 
   TITLE: ClassVar[str] = "Single(QA)"
@@ -123,7 +109,6 @@ class SingleQA:
 
   tagger: TypeQuestionTask
   run_tagger: Run
-  min_score: float = 0.0
 
   def predict(self, sentences: Sequence[Sentence]) -> Mentions:
     return self.predict_twice(sentences)[0]
@@ -163,7 +148,7 @@ def biased(system: System, o_bias: float) -> Any:
   """The system, whose finder decodes with another `o_bias`."""
   name = system.FINDER
   task = with_o_bias(getattr(system, name), o_bias)
-  return dataclasses.replace(system, **{name: task})  # type: ignore[type-var]
+  return dataclasses.replace(system, **{name: task})
 
 
 def with_o_bias(task: Any, o_bias: float) -> Any:
@@ -175,10 +160,10 @@ def with_o_bias(task: Any, o_bias: float) -> Any:
 
 def with_runs(system: System, wrap: Callable[[Run], Run]) -> Any:
   """The system, its forward passes wrapped."""
-  fields = dataclasses.fields(system)  # type: ignore[arg-type]
-  runs = {
+  fields = dataclasses.fields(system)
+  runs: dict[str, Any] = {
     field.name: wrap(getattr(system, field.name))
     for field in fields
     if field.name.startswith("run_")
   }
-  return dataclasses.replace(system, **runs)  # type: ignore[type-var]
+  return dataclasses.replace(system, **runs)

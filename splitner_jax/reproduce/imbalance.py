@@ -11,14 +11,11 @@ import importlib
 import io
 import json
 import logging
-import os
 import pathlib
-import platform
 import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import jax
 import tqdm
 
 from splitner_jax import experiment, train
@@ -27,7 +24,7 @@ from splitner_jax.data.sentences import Sentence, Span
 from splitner_jax.errors import UserError
 from splitner_jax.forward import Forward
 from splitner_jax.losses import LOSSES
-from splitner_jax.report import markdown_table
+from splitner_jax.report import machine, markdown_table
 from splitner_jax.reproduce import paper
 from splitner_jax.runtime import use_compilation_cache
 from splitner_jax.settings import claim_workdir
@@ -196,7 +193,7 @@ def run(
     forward = Forward(task, part.settings.inference_batch_size)
     test = task.evaluate(functools.partial(forward, params), corpus.test)
     report["losses"][name] = {
-      "machine": _machine(),
+      "machine": machine(),
       "dev": [
         {"micro": scores["f1"], "macro": macro_f1(scores)}
         for scores in progress["evaluations"]
@@ -218,12 +215,6 @@ def run(
 def _counts(sentences: Sequence[Sentence], types: list[str]) -> dict[str, int]:
   counts = collections.Counter(s.label for x in sentences for s in x.spans)
   return {label: counts[label] for label in types}
-
-
-def _machine() -> str:
-  devices = jax.local_devices()
-  cores = f"{os.cpu_count()} cores, {platform.machine()}"
-  return f"{len(devices)} x {devices[0].device_kind} ({cores})"
 
 
 def _known(path: pathlib.Path, settings: dict[str, Any]) -> Any:

@@ -5,14 +5,11 @@ launch/reproduce.sh lengths
 
 import dataclasses
 import json
-import os
 import pathlib
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import tqdm
 from ml_collections import ConfigDict
@@ -25,7 +22,7 @@ from splitner_jax.data.lines import write_whole
 from splitner_jax.data.sentences import Sentence, Span
 from splitner_jax.errors import UserError
 from splitner_jax.forward import Forward
-from splitner_jax.report import markdown_table
+from splitner_jax.report import machine, markdown_table
 from splitner_jax.reproduce import paper
 from splitner_jax.runtime import compute_dtype, use_compilation_cache
 from splitner_jax.settings import task_settings
@@ -276,7 +273,7 @@ def run(
     # The name alone: a folder is of one machine only.
     "backbone": pathlib.PurePath(backbone).name,
     "seconds": seconds,
-    "machine": _machine(),
+    "machine": machine(),
   }
   path = results / "runs" / "lengths" / "report.json"
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -302,12 +299,6 @@ def run(
         bar.update()
   write_whole(page, [_markdown(report)])
   return page
-
-
-def _machine() -> str:
-  devices = jax.local_devices()
-  cores = f"{os.cpu_count()} cores, {platform.machine()}"
-  return f"{len(devices)} x {devices[0].device_kind} ({cores})"
 
 
 def _known(path: pathlib.Path, settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The pages of results: the paper's figures, ours, and how ours were made."""
 
+import dataclasses
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -21,7 +22,8 @@ class Column(NamedTuple):
   figure: Callable[[dict[str, Any]], float]
 
 
-class Table(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Table:
   """What a page shows.
 
   Attributes:
@@ -40,8 +42,8 @@ class Table(NamedTuple):
   runs: tuple[str, ...]
   published: dict[str, dict[str, dict[str, float]]]
   columns: tuple[Column, ...]
-  more: dict[str, tuple[str, ...]] = {}  # noqa: RUF012
-  names: dict[str, str] = {}  # noqa: RUF012
+  more: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+  names: dict[str, str] = dataclasses.field(default_factory=dict)
   extra: Callable[[dict[str, Reports]], list[str]] = lambda found: []
 
   def title_of(self, row: str) -> str:

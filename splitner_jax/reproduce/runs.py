@@ -115,7 +115,7 @@ class Budget:
   results: pathlib.Path
   work: pathlib.Path
 
-  def fields(self, run: Run, seed: int) -> dict[str, Any]:
+  def fields(self, run: Run, seed: int | str) -> dict[str, Any]:
     """Everything that a run's command sets."""
     data = pathlib.Path("data") / self.dataset
     return {
@@ -134,7 +134,7 @@ class Budget:
       f"--config=configs/{self.dataset}.py{variant}",
       *(
         f"--config.{name}={value}"
-        for name, value in self.fields(run, seed).items()  # type: ignore
+        for name, value in self.fields(run, seed).items()
       ),
     ]
 
