@@ -83,6 +83,19 @@ def test_a_table_of_what_there_is(budget):
   assert "`launch/reproduce.sh table2 wnut17`" in page
 
 
+def test_who_wins_on_the_subset_is_said_apart(budget):
+  budget = dataclasses.replace(budget, dataset="bionlp13cg")
+  _write(budget, "qa_qa", 1, 70.0)
+  _write(budget, "single_seqtag", 1, 60.0)
+  _write(budget, "qa_qa_500", 1, 30.0)
+  _write(budget, "single_qa_500", 1, 50.0)
+  _, whole, subset, *_ = pages.page("table2", budget, {}).split("\n\n")
+  assert whole.startswith("**Over all sentences a two-step system wins here")
+  assert "70.00 against 60.00 of Single(SeqTag)" in whole
+  assert subset.startswith("**Trained on 500 sentences a single-step system")
+  assert "50.00 against 30.00 of SplitNER(QA-QA), 500" in subset
+
+
 @pytest.mark.parametrize("name", pages.TABLES)
 @pytest.mark.parametrize("dataset", paper.DATASETS)
 def test_every_page_can_be_empty(name, dataset, budget):
