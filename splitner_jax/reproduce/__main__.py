@@ -14,7 +14,7 @@ import pathlib
 
 from absl import app, flags
 
-from splitner_jax import cli
+from splitner_jax import cli, memory
 from splitner_jax.errors import UserError
 
 _BACKBONE = flags.DEFINE_string("backbone", "minilm", "of all runs")
@@ -68,6 +68,7 @@ def _make_page(name: str, dataset: str) -> pathlib.Path:
 
 
 def main(argv: list[str]) -> None:
+  memory.keep_freed()
   # Imported here: --help and wrong arguments need not wait for JAX.
   from splitner_jax import runtime
   from splitner_jax.reproduce import imbalance, lengths, pages
