@@ -13,6 +13,7 @@ os.environ["XLA_FLAGS"] = " ".join(
   [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
 )
 
+import jax
 import pytest
 
 from splitner_jax.cache import cache_dir
@@ -33,6 +34,17 @@ def session_cache(
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("SPLITNER_CACHE", str(folder))
     yield folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_compiled() -> Iterator[None]:
+  """Compiled programs of a module go with it.
+
+  Each takes hundreds of memory maps, of which Linux gives a process 65,530;
+  one more, and XLA crashes.
+  """
+  yield
+  jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

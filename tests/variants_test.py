@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Iterator
 
+import jax
 import pytest
 from ml_collections import ConfigDict
 
@@ -12,6 +14,13 @@ from splitner_jax import SplitNER, experiment, joining
 from splitner_jax.checkpoint import Checkpoints
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from tests import tiny
+
+
+@pytest.fixture(autouse=True)
+def forget_each() -> Iterator[None]:
+  """See `conftest.forget_compiled`; here each test compiles very much."""
+  yield
+  jax.clear_caches()
 
 
 def _config(folder: pathlib.Path, variant: str | None, **fields) -> ConfigDict:
@@ -56,17 +65,19 @@ def _cut_off(config, workdir: pathlib.Path, task: str) -> None:
   assert not (workdir / "report.json").exists()
 
 
-# The slow part is compiling the features: once is enough for CI.
+# The features take longer to learn.
+_LONGER = {"epochs": 12, "patience": 12, "learning_rate": 0.005}
+# The slow part is compiling them: once is enough for CI.
 _VARIANTS = [
   ("no_char_pattern", "classifier", {}),
   ("single_qa", "tagger", {"tagger.features": "none"}),
 ]
 _SLOW = [
-  (None, "detector", {}),
+  (None, "detector", _LONGER),
   ("single_seqtag", "tagger", {"tagger.features": "none"}),
   ("seqtag_qa", "classifier", {"detector.features": "pattern"}),
-  ("single_seqtag", "tagger", {"tagger.scheme": "BIOES"}),
-  ("single_qa,paper", "tagger", {"epochs": 8, "learning_rate": 0.01}),
+  ("single_seqtag", "tagger", {"tagger.scheme": "BIOES", **_LONGER}),
+  ("single_qa,paper", "tagger", _LONGER),
   ("single_qa", "tagger", {}),
 ]
 
