@@ -19,7 +19,7 @@ def evaluate(
     The split's part of `report.json` (see `report`), and the predictions.
   """
   start, compiled = time.monotonic(), compile_clock.seconds
-  predicted, as_reference = system.predict_twice(sentences)
+  predicted, by_reference = system.answer(sentences)
   compiling = compile_clock.seconds - compiled
   seconds = time.monotonic() - start - compiling
   gold = [s.spans for s in sentences]
@@ -30,8 +30,8 @@ def evaluate(
     "reference_protocol": metrics.reference_protocol(
       [s.text for s in sentences],
       gold,
-      as_reference,
-      **system.REFERENCE._asdict(),
+      by_reference,
+      merge_repeats=system.MERGE_REPEATS,
     ),
     "detection": metrics.score_detection(gold, predicted),
     "sentences": len(sentences),
@@ -43,9 +43,6 @@ def evaluate(
     "per_sentence": compare.pack(counts),
   }
   if isinstance(system, SplitNER):
-    if system.classifier.none_class:  # It may have dropped some.
-      spans = system.detector.predict(system.run_detector, sentences)
-      scores["detection"] = metrics.score_detection(gold, spans)
     scores["classification_on_gold"] = system.classifier.evaluate(
       system.run_classifier, sentences
     )

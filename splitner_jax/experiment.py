@@ -225,11 +225,13 @@ def _run_one(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
   experiment = prepare(config)
   corpus = experiment.corpus
   claim_workdir(config, workdir)
-  system, dev, progress = _train(experiment, workdir)
+  system, progress = _train(experiment, workdir)
 
   result = report.start(config, corpus, progress)
   if isinstance(system, SplitNER):
-    system, result["calibration"] = calibration.calibrate(system, dev)
+    system, result["calibration"] = calibration.calibrate(
+      system, corpus.dev
+    )
   if config.tune_decoding:
     system, result["decoding"] = joining.tune_decoding(system, corpus.dev)
 
@@ -267,12 +269,11 @@ def _run_one(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
 
 def _train(
   experiment: Experiment, workdir: pathlib.Path
-) -> tuple[System, Sequence[Sentence], dict[str, Any]]:
+) -> tuple[System, dict[str, Any]]:
   """Trains the tasks of a system that are not trained yet.
 
   Returns:
-    The system; the dev sentences, with false spans if its classifier knows
-    them; and of each task what `train.train` says.
+    The system, and of each task what `train.train` says.
   """
   corpus = experiment.corpus
   progress: dict[str, Any] = {}
@@ -291,9 +292,9 @@ def _train(
     return functools.partial(forward, params)
 
   fields: dict[str, Any] = {}
-  sentences: Sequence[Sentence] = corpus.train
-  dev: Sequence[Sentence] = corpus.dev
   for name, part in experiment.parts.items():
+    sentences: Sequence[Sentence] = corpus.train
+    dev: Sequence[Sentence] = corpus.dev
     if part.settings.get("none_class"):
       detector = experiment.parts["detector"]
 
@@ -309,4 +310,4 @@ def _train(
       )
     fields[name] = part.task
     fields[f"run_{name}"] = trained(part, sentences, dev, name)
-  return SYSTEMS[experiment.kind](**fields), dev, progress
+  return SYSTEMS[experiment.kind](**fields), progress

@@ -91,35 +91,35 @@ def recall_per_type(
 def score_labels(
   gold_labels: Sequence[str], predicted_labels: Sequence[str | None]
 ) -> dict[str, Any]:
-  """Like `score`, for the types given to the gold mentions, one by one.
+  """Like `score`, for the types given to spans, one by one.
 
-  A prediction of None or "" says that there is no mention: the gold mention
-  is missed, and nothing is predicted.
+  A prediction of None or "" says that there is no mention: nothing is
+  predicted, and a gold mention is missed. A gold label of "" is of a span that
+  is none: a type that is predicted for it is wrong.
   """
   pairs = list(zip(gold_labels, predicted_labels, strict=True))
   return _summary(
-    Counter(wanted for wanted, _ in pairs),
+    Counter(wanted for wanted, _ in pairs if wanted),
     Counter(found for _, found in pairs if found),
-    Counter(wanted for wanted, found in pairs if wanted == found),
+    Counter(wanted for wanted, found in pairs if wanted and wanted == found),
   )
 
 
 def reference_protocol(
   texts: Sequence[str],
   gold: Sequence[_Spans],
-  predicted: Sequence[_Spans],
+  predicted: Sequence[_Spans | None],
   *,
   merge_repeats: bool,
-  keep_empty: bool,
 ) -> dict[str, Any]:
   """Scores as the reference implementation counts: for comparison only.
 
   Args:
     texts: the text of each sentence.
     gold: the gold mentions of each sentence.
-    predicted: the predicted mentions of each sentence.
+    predicted: the predicted mentions of each sentence; None of one that the
+      reference does not score.
     merge_repeats: of sentences with equal text only the first is scored.
-    keep_empty: whether sentences without a predicted mention are scored.
 
   Returns:
     What `score` returns, and `sentences`, how many were scored.
@@ -129,8 +129,7 @@ def reference_protocol(
   for text, wanted, found in zip(texts, gold, predicted, strict=True):
     repeated = text in seen
     seen.add(text)
-    found = list(found)
-    if (merge_repeats and repeated) or not (keep_empty or found):
+    if (merge_repeats and repeated) or found is None:
       continue
     kept_gold.append(wanted)
     kept_predicted.append(found)

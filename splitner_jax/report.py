@@ -38,7 +38,7 @@ SPLITS = ("dev", "test")
 ROWS = {
   "all_sentences": "{}, all sentences",
   "reference_protocol": "{}, reference protocol",
-  "detection": "detection alone",
+  "detection": "spans, whatever their type",
   "classification_on_gold": "classification of gold mentions",
 }
 """The scores of a split, with their titles for a system."""

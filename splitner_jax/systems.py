@@ -17,11 +17,17 @@ from splitner_jax.tasks.type_questions import first_listed, likeliest
 Mentions = list[list[ScoredSpan]]
 
 
-class ReferenceRules(NamedTuple):
-  """How the paper's code scores a system; see `metrics.reference_protocol`."""
+class Answers(NamedTuple):
+  """What a system says of sentences, and how the paper's code would count it.
 
-  merge_repeats: bool
-  keep_empty: bool
+  Attributes:
+    mentions: of each sentence.
+    by_reference: what the paper's code would have said instead; None of a
+      sentence that it does not score (see `metrics.reference_protocol`).
+  """
+
+  mentions: Mentions
+  by_reference: list[list[ScoredSpan] | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,26 +37,23 @@ class System:
   Attributes:
     TITLE: the paper's name of it.
     FINDER: the name of the task that finds the spans; it has an `o_bias`.
-    REFERENCE: how the paper's code scores it.
+    MERGE_REPEATS: whether the paper's code scores equal texts once.
     min_score: the least score of a mention.
   """
 
   TITLE: ClassVar[str]
   FINDER: ClassVar[str]
-  REFERENCE: ClassVar[ReferenceRules]
+  MERGE_REPEATS: ClassVar[bool] = True
 
   min_score: float = dataclasses.field(default=0.0, kw_only=True)
 
   def predict(self, sentences: Sequence[Sentence]) -> Mentions:
     """The mentions of each sentence, sorted, never overlapping."""
-    raise NotImplementedError
+    return self.answer(sentences).mentions
 
-  def predict_twice(
-    self, sentences: Sequence[Sentence]
-  ) -> tuple[Mentions, Mentions]:
-    """The mentions, and what the reference would have said instead."""
-    predicted = self.predict(sentences)
-    return predicted, predicted
+  def answer(self, sentences: Sequence[Sentence]) -> Answers:
+    """The mentions of each sentence, as `predict` has them, and more."""
+    raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,21 +62,21 @@ class SplitNER(System):
 
   TITLE: ClassVar[str] = "SplitNER"
   FINDER: ClassVar[str] = "detector"
-  REFERENCE: ClassVar[ReferenceRules] = ReferenceRules(True, False)
 
   detector: TokenTask
   classifier: MentionTask
   run_detector: Run
   run_classifier: Run
 
-  def predict(self, sentences: Sequence[Sentence]) -> Mentions:
-    """The mentions of each sentence, with types.
+  def answer(self, sentences: Sequence[Sentence]) -> Answers:
+    """See `System.answer`.
 
-    The score is the span's probability times the type's.
+    The score is the span's probability times the type's. The paper's code
+    scores no sentence in which its detector finds nothing.
     """
     spans = self.detector.predict(self.run_detector, sentences)
     types = self.classifier.predict(self.run_classifier, sentences, spans)
-    return [
+    mentions = [
       [
         ScoredSpan(span.start, span.end, label, span.score * score)
         for span, (label, score) in zip(row, answers, strict=True)
@@ -81,6 +84,12 @@ class SplitNER(System):
       ]
       for row, answers in zip(spans, types, strict=True)
     ]
+    return Answers(
+      mentions,
+      [
+        kept if row else None for row, kept in zip(spans, mentions, strict=True)
+      ],
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,14 +98,15 @@ class SingleSeqTag(System):
 
   TITLE: ClassVar[str] = "Single(SeqTag)"
   FINDER: ClassVar[str] = "tagger"
-  REFERENCE: ClassVar[ReferenceRules] = ReferenceRules(False, True)
+  MERGE_REPEATS: ClassVar[bool] = False
 
   tagger: TokenTask
   run_tagger: Run
 
-  def predict(self, sentences: Sequence[Sentence]) -> Mentions:
+  def answer(self, sentences: Sequence[Sentence]) -> Answers:
     found = self.tagger.predict(self.run_tagger, sentences)
-    return [at_least(self.min_score, row) for row in found]
+    mentions = [at_least(self.min_score, row) for row in found]
+    return Answers(mentions, [*mentions])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,22 +115,18 @@ class SingleQA(System):
 
   TITLE: ClassVar[str] = "Single(QA)"
   FINDER: ClassVar[str] = "tagger"
-  REFERENCE: ClassVar[ReferenceRules] = ReferenceRules(True, True)
 
   tagger: TypeQuestionTask
   run_tagger: Run
 
-  def predict(self, sentences: Sequence[Sentence]) -> Mentions:
-    return self.predict_twice(sentences)[0]
-
-  def predict_twice(
-    self, sentences: Sequence[Sentence]
-  ) -> tuple[Mentions, Mentions]:
+  def answer(self, sentences: Sequence[Sentence]) -> Answers:
     found = [
       at_least(self.min_score, row)
       for row in self.tagger.candidates(self.run_tagger, sentences)
     ]
-    return [likeliest(row) for row in found], [first_listed(r) for r in found]
+    return Answers(
+      [likeliest(row) for row in found], [first_listed(row) for row in found]
+    )
 
 
 def at_least(score: float, mentions: list[ScoredSpan]) -> list[ScoredSpan]:

@@ -84,24 +84,29 @@ def test_labels_of_gold_mentions():
   assert result["per_type"]["y"]["predicted"] == 1
 
 
+def test_labels_of_spans_that_are_no_mentions():
+  result = metrics.score_labels(["x", "x", "", ""], ["x", "", "", "x"])
+  assert (result["gold"], result["predicted"], result["correct"]) == (2, 2, 1)
+  assert list(result["per_type"]) == ["x"]
+
+
 @pytest.mark.parametrize(
-  ("merge_repeats", "keep_empty", "sentences", "gold", "predicted", "correct"),
+  ("merge_repeats", "empty", "sentences", "gold", "predicted", "correct"),
   [
-    (False, True, 4, 4, 3, 2),
-    (True, True, 3, 3, 2, 2),
-    (False, False, 3, 3, 3, 2),
-    (True, False, 2, 2, 2, 2),
+    (False, [], 4, 4, 3, 2),
+    (True, [], 3, 3, 2, 2),
+    (False, None, 3, 3, 3, 2),
+    (True, None, 2, 2, 2, 2),
   ],
 )
 def test_reference_protocol(
-  merge_repeats, keep_empty, sentences, gold, predicted, correct
+  merge_repeats, empty, sentences, gold, predicted, correct
 ):
   result = metrics.reference_protocol(
     ["one", "two", "one", "three"],
     [[A], [A], [A], [B]],
-    [[A], [], [C], [B]],
+    [[A], empty, [C], [B]],
     merge_repeats=merge_repeats,
-    keep_empty=keep_empty,
   )
   assert result["sentences"] == sentences
   assert result["gold"] == gold

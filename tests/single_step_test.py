@@ -114,7 +114,7 @@ def test_conflicts_go_to_the_likeliest_or_to_the_first(task):
   examples, _ = task.training_examples(sentences)
   persons = [examples[1].ids.tolist()]
   system = SingleQA(task, run)
-  honest, reference = system.predict_twice(sentences)
+  honest, reference = system.answer(sentences)
   assert honest == system.predict(sentences)
   assert [s[:3] for s in honest[0]] == [(1, 2, "person")]
   assert [s[:3] for s in reference[0]] == [(1, 2, "creative-work")]
@@ -128,7 +128,7 @@ def test_what_has_too_low_a_score_is_dropped(task, tokenizer):
   kept = [s.score for row in strict.predict(_SENTENCES) for s in row]
   assert 0 < len(kept) < 3
   assert set(kept) == {max(scores)}
-  for none in strict.predict_twice(_SENTENCES):
+  for none in strict.answer(_SENTENCES):
     assert sum(map(len, none)) == len(kept)
   none = dataclasses.replace(system, min_score=1.1)
   assert none.predict(_SENTENCES) == [[], [], []]
@@ -310,6 +310,9 @@ def test_a_rejected_span_is_no_mention(tokenizer):
     [],
     [(0, 1, "person")],
   ]
+  # The paper's code scores a sentence with a span, whatever became of it.
+  strict = dataclasses.replace(system, min_score=1.1)
+  assert strict.answer(_SENTENCES).by_reference == [[], None, []]
   # A gold mention that is rejected is missed, not false.
   scores = classifier.evaluate(run, _SENTENCES)
   assert (scores["gold"], scores["predicted"], scores["correct"]) == (3, 2, 1)
