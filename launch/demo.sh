@@ -1,8 +1,15 @@
 #!/usr/bin/env bash
 # The whole of SplitNER in minutes: sets up, trains on the demo corpus that
 # ships with the package, prints the scores and tags a few sentences.
-#   launch/demo.sh [arguments of splitner_jax.main]
+#   launch/demo.sh [arguments of splitner_jax.main, --workdir apart]
 set -euo pipefail
+
+for argument in "$@"; do
+  if [[ $argument == --workdir* || $argument == -workdir* ]]; then
+    echo "error: $argument: the demo runs in runs/demo; leave it out" >&2
+    exit 1
+  fi
+done
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 launch/setup.sh

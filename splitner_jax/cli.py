@@ -1,6 +1,7 @@
 """What the command lines share: flags, and errors as a single line."""
 
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -16,6 +17,12 @@ def fail(message: str) -> NoReturn:
   """Ends the process with status 1 and the message as a single line."""
   print("error:", " ".join(message.split()), file=sys.stderr)
   sys.exit(1)
+
+
+def stopped() -> NoReturn:
+  """Ends the process after ctrl-C, as the shell expects it."""
+  print("\nstopped; the same command goes on from here", file=sys.stderr)
+  sys.exit(128 + signal.SIGINT)
 
 
 def parse_flags(

@@ -33,7 +33,7 @@ from splitner_jax.forward import Forward
 from splitner_jax.runtime import compute_dtype, use_compilation_cache
 from splitner_jax.settings import (
   check_config,
-  claim_workdir,
+  claimed,
   parse_seeds,
   task_settings,
 )
@@ -45,13 +45,13 @@ log = logging.getLogger(__name__)
 
 
 def load_corpus(data: ConfigDict) -> corpora.Corpus:
-  """The corpus that `config.data` names, or the files that it lists.
+  """What `config.data` describes: a corpus by its name, or files; or a part.
 
   Raises:
     UserError: see `corpora.load` and `corpora.from_files`.
   """
   if data.name == "files":
-    return corpora.from_files(
+    corpus = corpora.from_files(
       data.train,
       data.dev,
       data.test,
@@ -60,7 +60,9 @@ def load_corpus(data: ConfigDict) -> corpora.Corpus:
       word_column=data.word_column,
       pos_column=data.pos_column,
     )
-  return corpora.load(data.name, data.dir)
+  else:
+    corpus = corpora.load(data.name, data.dir)
+  return corpus.limited(data.limit) if data.limit else corpus
 
 
 def check_data(config: ConfigDict) -> str:
@@ -182,16 +184,20 @@ def _checkpoint_types(
   return types
 
 
-def prepare(config: ConfigDict) -> Experiment:
-  """Loads the corpus and makes the tasks; nothing is trained or written.
+def prepare(
+  config: ConfigDict, corpus: corpora.Corpus | None = None
+) -> Experiment:
+  """Makes the tasks; nothing is trained or written.
+
+  Args:
+    config: see configs/common.py.
+    corpus: what `config.data` describes, if it is loaded already.
 
   Raises:
     UserError: for anything that the user can mend.
   """
   check_config(config)
-  corpus = load_corpus(config.data)
-  if config.data.limit:
-    corpus = corpus.limited(config.data.limit)
+  corpus = corpus or load_corpus(config.data)
   log.info("%s", corpus.describe())
   return Experiment(
     corpus,
@@ -216,22 +222,28 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
   """
   check_config(config)
   use_compilation_cache()
+  corpus = load_corpus(config.data)
+  content_hash = corpus.content_hash
+
+  def run_one(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
+    experiment = prepare(config, corpus)
+    with claimed(config, workdir, content_hash):
+      return _run_one(config, experiment, workdir)
+
   if parse_seeds(config.seeds):
-    return seeds.run(config, workdir, _run_one)
-  return _run_one(config, workdir)
+    return seeds.run(config, workdir, content_hash, run_one)
+  return run_one(config, workdir)
 
 
-def _run_one(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
-  experiment = prepare(config)
+def _run_one(
+  config: ConfigDict, experiment: Experiment, workdir: pathlib.Path
+) -> dict[str, Any]:
   corpus = experiment.corpus
-  claim_workdir(config, workdir)
   system, progress = _train(experiment, workdir)
 
   result = report.start(config, corpus, progress)
   if isinstance(system, SplitNER):
-    system, result["calibration"] = calibration.calibrate(
-      system, corpus.dev
-    )
+    system, result["calibration"] = calibration.calibrate(system, corpus.dev)
   if config.tune_decoding:
     system, result["decoding"] = joining.tune_decoding(system, corpus.dev)
 
@@ -288,7 +300,8 @@ def _train(
     params, progress[folder] = train.train(
       part.task, part.settings, (sentences, dev), part.fill, workdir / folder
     )
-    forward = Forward(part.task, part.settings.inference_batch_size)
+    size = part.settings.inference_batch_size
+    forward = Forward(part.task, size, progress=True)
     return functools.partial(forward, params)
 
   fields: dict[str, Any] = {}

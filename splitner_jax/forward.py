@@ -8,6 +8,7 @@ import numpy as np
 from splitner_jax import parallel
 from splitner_jax.data.batches import Batcher, Shape, inference_batches
 from splitner_jax.data.examples import Example
+from splitner_jax.progress import bar
 from splitner_jax.tasks import Task
 
 
@@ -17,10 +18,14 @@ class Forward:
   Attributes:
     task: whose model it is.
     batch_size: rows of a batch, over all devices; rounded up to their number.
+    progress: whether long work has a bar.
   """
 
-  def __init__(self, task: Task, batch_size: int = 32):
+  def __init__(
+    self, task: Task, batch_size: int = 32, *, progress: bool = False
+  ):
     self.task = task
+    self.progress = progress
     devices = parallel.device_count()
     self.batch_size = -(-batch_size // devices) * devices
     model = task.model
@@ -70,13 +75,21 @@ class Forward:
 
     # One batch is always under way while the one before is collected.
     pending = None
-    for rows, batch in parallel.prefetch(batches()):
-      logits = self._run(params, batch)
+    with bar(
+      total=len(examples),
+      desc=f"{self.task.name} reads",
+      unit="input",
+      short=True,
+      disable=not self.progress,
+    ) as shown:
+      for rows, batch in parallel.prefetch(batches()):
+        logits = self._run(params, batch)
+        if pending is not None:
+          collect(*pending)
+        pending = rows, logits
+        shown.update(int((rows >= 0).sum()))
       if pending is not None:
         collect(*pending)
-      pending = rows, logits
-    if pending is not None:
-      collect(*pending)
     return results
 
   def _shapes(self, length: int) -> list[Shape]:

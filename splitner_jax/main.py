@@ -38,18 +38,20 @@ def _default_workdir() -> str:
 def main(argv: list[str]) -> None:
   del argv
   memory.keep_freed()
-  # Imported here: --help and wrong flags need not wait for JAX.
-  from splitner_jax import experiment, runtime
-
-  runtime.start_log()
   workdir = pathlib.Path(_WORKDIR.value or _default_workdir())
   try:
+    # Imported here: --help and wrong flags need not wait for JAX.
+    from splitner_jax import experiment, runtime
+
+    runtime.start_log()
     if _CHECK.value:
       print(experiment.check_data(_CONFIG.value))
     else:
       experiment.run(_CONFIG.value, workdir)
   except UserError as e:
     cli.fail(str(e))
+  except KeyboardInterrupt:
+    cli.stopped()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from splitner_jax import report
 from splitner_jax.data.lines import write_whole
-from splitner_jax.settings import as_json, claim_workdir, parse_seeds
+from splitner_jax.settings import as_json, claimed, parse_seeds
 
 log = logging.getLogger(__name__)
 
@@ -20,40 +20,48 @@ RunOne = Callable[[ConfigDict, pathlib.Path], dict[str, Any]]
 
 
 def run(
-  config: ConfigDict, workdir: pathlib.Path, run_one: RunOne
+  config: ConfigDict,
+  workdir: pathlib.Path,
+  content_hash: str,
+  run_one: RunOne,
 ) -> dict[str, Any]:
   """Runs each seed in WORKDIR/seed-N, or goes on where it was cut off.
 
   Args:
     config: with `seeds`.
     workdir: gets the summary as report.json and report.md.
+    content_hash: of the corpus.
     run_one: the run of one seed.
 
   Returns:
     What stands in WORKDIR/report.json; see `summary`.
   """
-  claim_workdir(config, workdir)
-  results = []
-  for seed in parse_seeds(config.seeds):
-    one = copy.deepcopy(config)
-    one.seed, one.seeds = seed, ""
-    folder = workdir / f"seed-{seed}"
-    done = _finished(one, folder)
-    log.info("seed %d%s", seed, ": done" if done else "")
-    results.append(done or run_one(one, folder))
-  result = summary(config, results)
-  write_whole(workdir / "report.md", [markdown(result)])
-  text = json.dumps(result, indent=2) + "\n"
-  write_whole(workdir / "report.json", [text])
+  with claimed(config, workdir, content_hash):
+    results = []
+    for seed in parse_seeds(config.seeds):
+      one = copy.deepcopy(config)
+      one.seed, one.seeds = seed, ""
+      folder = workdir / f"seed-{seed}"
+      done = _finished(one, folder, content_hash)
+      log.info("seed %d%s", seed, ": done" if done else "")
+      results.append(done or run_one(one, folder))
+    result = summary(config, results)
+    write_whole(workdir / "report.md", [markdown(result)])
+    text = json.dumps(result, indent=2) + "\n"
+    write_whole(workdir / "report.json", [text])
   print(f"\n{table(result)}\n\nreport: {workdir / 'report.md'}")
   return result
 
 
-def _finished(config: ConfigDict, folder: pathlib.Path) -> dict | None:
+def _finished(
+  config: ConfigDict, folder: pathlib.Path, content_hash: str
+) -> dict | None:
   """The report of a run that need not be repeated."""
   try:
     found = json.loads((folder / "report.json").read_bytes())
-    return found if found["config"] == as_json(config) else None
+    same_data = found["corpus"]["content_hash"] == content_hash
+    same = same_data and found["config"] == as_json(config)
+    return found if same else None
   except (OSError, ValueError, KeyError, TypeError):
     return None
 

@@ -1,9 +1,12 @@
 """From a config to what a run and each of its tasks are told."""
 
+import contextlib
 import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
+import filelock
 from ml_collections import ConfigDict
 
 from splitner_jax.data.lines import write_whole
@@ -23,6 +26,8 @@ _LEAST = {
   "checkpoint_every": 1,
   "seed": 0,
 }
+
+_MOST_SEED = 2**32 - 1
 
 
 def task_settings(config: ConfigDict, name: str) -> ConfigDict:
@@ -63,6 +68,8 @@ def check_config(config: ConfigDict) -> None:
         refuse(key, "not positive")
     if not 0 <= settings.dropout < 1:
       refuse("dropout", "not in [0, 1)")
+    if settings.seed > _MOST_SEED:
+      refuse("seed", f"above the most, {_MOST_SEED}")
   if config.data.limit < 0:
     raise UserError(f"config.data.limit: {config.data.limit} is below 0")
   for field, least in (("context", 1), ("folds", 2)):
@@ -83,29 +90,53 @@ def parse_seeds(text: str) -> list[int]:
     seeds = [int(part) for part in text.split(",")] if text else []
   except ValueError:
     seeds = [-1]
-  if len(set(seeds)) < len(seeds) or any(seed < 0 for seed in seeds):
+  if len(set(seeds)) < len(seeds) or not all(
+    0 <= seed <= _MOST_SEED for seed in seeds
+  ):
     raise UserError(
-      f"config.seeds: {text!r} is no list of different numbers from 0, such "
-      "as 1,2,3"
+      f"config.seeds: {text!r} is no list of different numbers from 0 to "
+      f"{_MOST_SEED}, such as 1,2,3"
     )
   return seeds
 
 
-def claim_workdir(config: ConfigDict, workdir: pathlib.Path) -> None:
-  """Writes WORKDIR/config.json, or checks that it is of the same config.
+@contextlib.contextmanager
+def claimed(
+  config: ConfigDict, workdir: pathlib.Path, content_hash: str
+) -> Iterator[None]:
+  """Keeps a workdir to one run: of one config, on one corpus, at a time.
 
-  A start that failed before its first checkpoint binds nobody.
+  WORKDIR/config.json has the config and the corpus's `content_hash`. A start
+  that failed before its first checkpoint binds nobody.
+
+  Raises:
+    UserError: it holds another run, another process is at work there, or it
+      cannot be written.
   """
-  mine = as_json(config)
-  path = workdir / "config.json"
   try:
     workdir.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(workdir / ".lock", timeout=0)
+    lock.acquire()
+  except filelock.Timeout as e:
+    raise UserError(
+      f"--workdir {workdir}: another process is at work there; wait for it, or "
+      "choose another --workdir"
+    ) from e
+  except OSError as e:
+    raise _cannot_write(workdir, e) from e
+  with lock:
+    _claim(as_json(config) | {"content_hash": content_hash}, workdir)
+    yield
+
+
+def _claim(mine: dict[str, Any], workdir: pathlib.Path) -> None:
+  """Writes WORKDIR/config.json, or checks that it is of the same run."""
+  path = workdir / "config.json"
+  try:
     theirs = json.loads(path.read_bytes()) if path.exists() else mine
     there, here = flat(theirs), flat(mine)
   except OSError as e:
-    raise UserError(
-      f"--workdir {workdir}: cannot be written ({e.strerror}); choose another"
-    ) from e
+    raise _cannot_write(workdir, e) from e
   except (AttributeError, ValueError) as e:
     raise UserError(
       f"{path}: is not a config; delete it, or choose another --workdir"
@@ -117,13 +148,22 @@ def claim_workdir(config: ConfigDict, workdir: pathlib.Path) -> None:
   # Other keys: the config.json of some other program.
   if begun or theirs.keys() != mine.keys():
     for key in sorted(there.keys() | here.keys()):
-      if key not in _FREE_FIELDS and there.get(key) != here.get(key):
-        raise UserError(
-          f"--workdir {workdir}: holds a run of another config ({key} is "
-          f"{there.get(key)!r} there, {here.get(key)!r} here); choose another "
-          "--workdir, or delete it"
-        )
+      if key in _FREE_FIELDS or there.get(key) == here.get(key):
+        continue
+      if key == "seeds" and there.get(key) and here.get(key):
+        continue  # Each seed has a folder, and some are done.
+      raise UserError(
+        f"--workdir {workdir}: holds another run ({key} is "
+        f"{there.get(key)!r} there, {here.get(key)!r} here); choose another "
+        "--workdir, or delete it"
+      )
   write_whole(path, [json.dumps(mine, indent=2), "\n"])
+
+
+def _cannot_write(workdir: pathlib.Path, error: OSError) -> UserError:
+  return UserError(
+    f"--workdir {workdir}: cannot be written ({error.strerror}); choose another"
+  )
 
 
 def as_json(config: ConfigDict) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import logging
 import pathlib
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -13,7 +12,6 @@ import jax
 import numpy as np
 import optax
 import tensorboardX
-import tqdm
 from jax import numpy as jnp
 from ml_collections import ConfigDict
 
@@ -29,6 +27,7 @@ from splitner_jax.data.examples import example_lengths
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.errors import UserError
 from splitner_jax.forward import Forward
+from splitner_jax.progress import bar as progress_bar
 from splitner_jax.runtime import compile_clock
 from splitner_jax.tasks import Task
 from splitner_jax.train_step import (
@@ -253,7 +252,7 @@ def train(
 
   # Step.
   train_step = parallel.compile_step(setup.make_step())
-  forward = Forward(task, settings.inference_batch_size)
+  forward = Forward(task, settings.inference_batch_size, progress=True)
   writer = tensorboardX.SummaryWriter(
     str(folder / "tensorboard"), purge_step=progress["step"] or None
   )
@@ -307,12 +306,8 @@ def train(
     )
 
   # Loop.
-  bar = tqdm.tqdm(
-    total=total_steps,
-    initial=progress["step"],
-    desc=task.name,
-    mininterval=0.5 if sys.stderr.isatty() else 30,
-    unit="step",
+  bar = progress_bar(
+    total=total_steps, initial=progress["step"], desc=task.name, unit="step"
   )
   try:
     while not progress["finished"]:

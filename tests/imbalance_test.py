@@ -147,7 +147,7 @@ def test_a_workdir_of_other_settings_is_refused(tmp_path, monkeypatch):
   monkeypatch.setattr(train, "train", cut_off)
   with pytest.raises(InterruptedError):
     _run(tmp_path)
-  with pytest.raises(UserError, match="holds a run of another config"):
+  with pytest.raises(UserError, match="holds another run"):
     _run(tmp_path, epochs=3)
 
 

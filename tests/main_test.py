@@ -3,14 +3,17 @@
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from configs import wnut17
 from splitner_jax import experiment
 from splitner_jax.errors import UserError
+from splitner_jax.settings import claimed
 from tests import runs, tiny
 
 
@@ -202,6 +205,10 @@ def test_wrong_data(content, said, config, tmp_path):
     ("clip_norm", float("nan"), "nan is not positive"),
     ("dropout", 1.0, "1.0 is not in [0, 1)"),
     ("classifier.context", 0, "0 is below 1"),
+    ("seed", 2**32, "4294967296 is above the most, 4294967295"),
+    ("seeds", "1,x", "'1,x' is no list of different numbers from 0 to 42949"),
+    ("seeds", "1,1", "'1,1' is no list of different numbers from 0 to 42949"),
+    ("seeds", "0,4294967296", "is no list of different numbers from 0 to 42"),
   ],
 )
 def test_wrong_value(field, value, said, config, tmp_path):
@@ -242,7 +249,7 @@ def test_workdir_of_another_config(config, session_cache):
   with pytest.raises(UserError) as caught:
     experiment.run(config, workdir)
   assert re.fullmatch(
-    rf"--workdir {re.escape(str(workdir))}: holds a run of another config "
+    rf"--workdir {re.escape(str(workdir))}: holds another run "
     r"\(backbone is '.*' there, '.*' here\); choose another --workdir, or "
     r"delete it",
     str(caught.value),
@@ -250,10 +257,87 @@ def test_workdir_of_another_config(config, session_cache):
   assert {p: p.stat().st_mtime_ns for p in workdir.rglob("*")} == before
 
 
+def test_workdir_of_other_data(config, tmp_path):
+  workdir = tmp_path / "run"
+  with claimed(config, workdir, "aaaa"):
+    pass
+  # Nothing is trained yet.
+  with claimed(config, workdir, "bbbb"):
+    (workdir / "detector/checkpoints/latest/2").mkdir(parents=True)
+  with claimed(config, workdir, "bbbb"):
+    pass
+  with (
+    pytest.raises(
+      UserError,
+      match=r"another run \(content_hash is 'bbbb' there, 'aaaa' here\);",
+    ),
+    claimed(config, workdir, "aaaa"),
+  ):
+    pass
+
+
+def test_more_seeds_in_the_same_workdir(config, tmp_path):
+  workdir = tmp_path / "run"
+  (workdir / "seed-1/detector/checkpoints/latest/2").mkdir(parents=True)
+  for seeds in ("1,2", "1,2,3", "3"):
+    config.seeds = seeds
+    with claimed(config, workdir, "aaaa"):
+      pass
+  config.seeds = ""
+  with (
+    pytest.raises(
+      UserError, match=r"another run \(seeds is '3' there, '' here"
+    ),
+    claimed(config, workdir, "aaaa"),
+  ):
+    pass
+
+
+def test_one_process_to_a_workdir(config, tmp_path):
+  workdir = tmp_path / "run"
+  with claimed(config, workdir, "aaaa"):
+    assert _refused(config, workdir) == (
+      f"--workdir {workdir}: another process is at work there; wait for it, or "
+      "choose another --workdir"
+    )
+
+
+def test_ctrl_c(config, tmp_path):
+  workdir = tmp_path / "run"
+  # A job in the background, as this test may be, inherits deafness to SIGINT.
+  code = (
+    "import runpy, signal;"
+    "signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "runpy.run_module('splitner_jax.main', run_name='__main__')"
+  )
+  process = subprocess.Popen(
+    [
+      *(sys.executable, "-c", code),
+      f"--config={runs.ROOT / 'configs/wnut17.py'}",
+      f"--config.backbone={config.backbone}",
+      f"--config.data.dir={config.data.dir}",
+      "--config.detector.features=none",
+      "--config.epochs=1000",
+      f"--workdir={workdir}",
+    ],
+    cwd=runs.ROOT,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  deadline = time.monotonic() + 60
+  while not (workdir / "config.json").exists() and time.monotonic() < deadline:
+    time.sleep(0.05)
+  process.send_signal(signal.SIGINT)
+  _, err = process.communicate(timeout=60)
+  assert process.returncode == 128 + signal.SIGINT
+  assert err.splitlines()[-1] == "stopped; the same command goes on from here"
+  assert "Traceback" not in err
+
+
 def test_a_config_json_of_others_is_left_alone(config, tmp_path):
   backbone = tmp_path / "backbone"
   before = (backbone / "config.json").read_text()
-  assert "holds a run of another config" in _refused(config, backbone)
+  assert "holds another run" in _refused(config, backbone)
   assert (backbone / "config.json").read_text() == before
 
 

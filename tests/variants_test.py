@@ -10,7 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import common, wnut17
-from splitner_jax import SplitNER, experiment, joining
+from splitner_jax import SplitNER, experiment, joining, seeds
 from splitner_jax.checkpoint import Checkpoints
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from tests import tiny
@@ -234,6 +234,10 @@ def test_seeds(session_cache, tmp_path, capsys):
   (tmp_path / "run" / "seed-5" / "report.json").unlink()
   assert experiment.run(config, tmp_path / "run") == result
   assert old.stat().st_mtime_ns == before
+  of_seed = ConfigDict(each[0]["config"])
+  content = each[0]["corpus"]["content_hash"]
+  assert seeds._finished(of_seed, folder, content)
+  assert seeds._finished(of_seed, folder, "other data") is None
 
 
 def test_decoding_is_chosen_by_f1_over_all_sentences():

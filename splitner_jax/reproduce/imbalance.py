@@ -27,7 +27,7 @@ from splitner_jax.losses import LOSSES
 from splitner_jax.report import machine, markdown_table
 from splitner_jax.reproduce import paper
 from splitner_jax.runtime import use_compilation_cache
-from splitner_jax.settings import claim_workdir
+from splitner_jax.settings import claimed
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +153,6 @@ def run(
   prepared = experiment.prepare(config)
   corpus, part = prepared.corpus, prepared.parts["classifier"]
   folder = workdir / "imbalance" / dataset
-  claim_workdir(config, folder)
 
   splits = imbalanced(corpus.train), limited(corpus.dev, _DEV_MENTIONS)
   ranked = types_by_frequency(corpus.train)
@@ -184,30 +183,32 @@ def run(
     "losses": {},
   }
   missing = [name for name in COMPARED if name not in report["losses"]]
-  for name in tqdm.tqdm(missing, desc="imbalance", unit="loss"):
-    log.info("imbalance: %s", name)
-    task = dataclasses.replace(part.task, loss=LOSSES[name])
-    params, progress = train.train(
-      task, part.settings, splits, part.fill, folder / name
-    )
-    forward = Forward(task, part.settings.inference_batch_size)
-    test = task.evaluate(functools.partial(forward, params), corpus.test)
-    report["losses"][name] = {
-      "machine": machine(),
-      "dev": [
-        {"micro": scores["f1"], "macro": macro_f1(scores)}
-        for scores in progress["evaluations"]
-      ],
-      "best_epoch": progress["best_epoch"],
-      "test": {
-        "micro": test["f1"],
-        "macro": macro_f1(test),
-        "rare": macro_f1(test, rare),
-        "per_type": {t: row["f1"] for t, row in test["per_type"].items()},
-      },
-    }
-    write_whole(path, [json.dumps(report, indent=2), "\n"])
-    _write_page(report, page)
+  with claimed(config, folder, corpus.content_hash):
+    for name in tqdm.tqdm(missing, desc="imbalance", unit="loss"):
+      log.info("imbalance: %s", name)
+      task = dataclasses.replace(part.task, loss=LOSSES[name])
+      params, progress = train.train(
+        task, part.settings, splits, part.fill, folder / name
+      )
+      size = part.settings.inference_batch_size
+      forward = Forward(task, size, progress=True)
+      test = task.evaluate(functools.partial(forward, params), corpus.test)
+      report["losses"][name] = {
+        "machine": machine(),
+        "dev": [
+          {"micro": scores["f1"], "macro": macro_f1(scores)}
+          for scores in progress["evaluations"]
+        ],
+        "best_epoch": progress["best_epoch"],
+        "test": {
+          "micro": test["f1"],
+          "macro": macro_f1(test),
+          "rare": macro_f1(test, rare),
+          "per_type": {t: row["f1"] for t, row in test["per_type"].items()},
+        },
+      }
+      write_whole(path, [json.dumps(report, indent=2), "\n"])
+      _write_page(report, page)
   _write_page(report, page)
   return page
 
