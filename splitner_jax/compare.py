@@ -121,11 +121,20 @@ def compare(a: str, b: str) -> str:
   )
 
 
+def is_significant(found: dict[str, Any]) -> bool:
+  """Whether a difference, of `metrics.paired_bootstrap`, is no chance."""
+  return found["p_value"] < 0.05
+
+
+def p_value(found: dict[str, Any]) -> str:
+  """The p value of a difference of SAMPLES draws, in words."""
+  p, least = found["p_value"], 1 / SAMPLES
+  return f"p = {p:.2g}" if p > least else f"p at most {least:g}"
+
+
 def _conclusion(found: dict[str, Any]) -> str:
-  least = 1 / SAMPLES
-  p = found["p_value"]
-  shown = f"p = {p:.2g}" if p > least else f"p at most {least:g}"
-  if p >= 0.05:
+  shown = p_value(found)
+  if not is_significant(found):
     return (
       "The difference between A and B may be chance: with other sentences "
       f"either could be ahead ({shown})."
@@ -160,6 +169,10 @@ def _load(place: str) -> list[_Report]:
 def _read(path: pathlib.Path) -> _Report:
   try:
     result = json.loads("\n".join(read_lines(path)))
+    if "seeds" in result:
+      raise UserError(
+        f"{path}: only sums up the runs of several seeds; give its folder"
+      )
     return _Report(
       path,
       # Older reports lack it; they lack the counts too, and are told below.

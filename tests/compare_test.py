@@ -150,6 +150,7 @@ def without(result, *keys):
   [
     ([], "not the report.json of a run; give one"),
     ({}, "not the report.json of a run; give one"),
+    ({"config": {}, "seeds": [1, 2]}, "only sums up the runs of several seeds"),
     ({"config": [], "corpus": {}}, "not the report.json of a run"),
     (
       without(report(counts(0.5)), "corpus", "content_hash"),

@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import pathlib
+import subprocess
+import sys
+import types
 
 import pytest
 
@@ -28,12 +31,22 @@ def _f1(value: float) -> dict[str, float]:
   return {"precision": value, "recall": value, "f1": value}
 
 
-def _write(budget: runs.Budget, name: str, seed: int, value: float) -> None:
+def _write(
+  budget: runs.Budget,
+  name: str,
+  seed: int,
+  value: float,
+  dev: float | None = None,
+  repeats: int = 1,
+) -> None:
   """A report with this F1 over all sentences; single systems win."""
   config = as_json(runs._config(budget, name, seed))
-  counts = {"gold": "1 1 1 1", "predicted": "1 1 1 1", "correct": "1 0 0 0"}
-  if "single" in name:
-    counts["correct"] = "1 1 1 0"
+  correct = "1 1 1 0 " if "single" in name else "1 0 0 0 "
+  counts = {
+    "gold": "1 1 1 1 " * repeats,
+    "predicted": "1 1 1 1 " * repeats,
+    "correct": correct * repeats,
+  }
   recall = {"gold": 4, "detected": 2, "correct": 1}
   scores = {
     "all_sentences": _f1(value),
@@ -48,10 +61,11 @@ def _write(budget: runs.Budget, name: str, seed: int, value: float) -> None:
   folder.mkdir(parents=True)
   report = {
     "config": config,
+    "corpus": {"content_hash": "c0ffee"},
     "devices": ["cpu"],
     "machine": "2 cores",
     "seconds": {"a": {"epochs": [10.0, 20.0]}, "b": {"epochs": [5.0]}},
-    "dev": scores,
+    "dev": scores | {"all_sentences": _f1(value if dev is None else dev)},
     "test": scores,
   }
   (folder / "report.json").write_text(json.dumps(report))
@@ -66,6 +80,8 @@ def test_a_table_of_what_there_is(budget):
   _write(budget, "qa_qa", 1, 40.0)
   _write(budget, "qa_qa", 2, 42.0)
   _write(budget, "single_seqtag", 1, 50.0)
+  # The best on test, but not on dev.
+  _write(budget, "seqtag_qa", 1, 48.0, dev=10.0)
   page = pages.page("table2", budget, {"single_qa": ["no more time"]})
   assert _row(page, "SplitNER(QA-QA)")[1:] == [
     "57.25", "51.00 ± 1.41", "41.00 ± 1.41", "2",
@@ -73,22 +89,27 @@ def test_a_table_of_what_there_is(budget):
   assert _row(page, "Single(SeqTag)")[1:] == ["44.97", "60.00", "50.00", "1"]
   assert _row(page, "Single(QA)")[1:] == ["43.45", "not run", "not run", "0"]
   assert "Not run, no more time: Single(QA)." in page
-  assert "Not run, not yet: SplitNER(QA-NoCharPattern-QA), SplitNER(Seq" in page
+  assert "Not run, not yet: SplitNER(QA-NoCharPattern-QA)." in page
   # Who wins stands before the table, be it the single-step system.
   first = page.split("\n\n")[1]
-  assert first.startswith("**Over all sentences a single-step system wins")
+  assert first.startswith(
+    "**Over all sentences a single-step system is ahead here, which may be "
+    "chance: Single(SeqTag), "
+  )
   assert "50.00 against 41.00 of SplitNER(QA-QA)" in first
   assert "-50.00" in first
   assert "--config.seed={1,2}" in page
+  assert ":single_seqtag --config.backbone=minilm" in page
+  assert ":single_qa" not in page  # Nothing was run by that command.
   assert "`launch/reproduce.sh table2 wnut17`" in page
 
 
 def test_who_wins_on_the_subset_is_said_apart(budget):
   budget = dataclasses.replace(budget, dataset="bionlp13cg")
-  _write(budget, "qa_qa", 1, 70.0)
-  _write(budget, "single_seqtag", 1, 60.0)
-  _write(budget, "qa_qa_500", 1, 30.0)
-  _write(budget, "single_qa_500", 1, 50.0)
+  _write(budget, "qa_qa", 1, 70.0, repeats=20)
+  _write(budget, "single_seqtag", 1, 60.0, repeats=20)
+  _write(budget, "qa_qa_500", 1, 30.0, repeats=20)
+  _write(budget, "single_qa_500", 1, 50.0, repeats=20)
   _, whole, subset, *_ = pages.page("table2", budget, {}).split("\n\n")
   assert whole.startswith("**Over all sentences a two-step system wins here")
   assert "70.00 against 60.00 of Single(SeqTag)" in whole
@@ -121,37 +142,60 @@ def test_figures_of_the_other_columns(budget):
   assert joined.count("50.0 (25.0)") == 2
 
 
-def test_reports_of_other_settings_do_not_count(budget):
+def test_reports_of_other_settings_are_not_mixed_in(budget):
   _write(budget, "qa_qa", 1, 40.0)
-  assert len(runs.reports(budget, "qa_qa")) == 1
+  assert _count(budget) == 1
   other = dataclasses.replace(budget, epochs=4)
-  assert runs.reports(other, "qa_qa") == []
+  with pytest.raises(UserError, match=r"seed-1/report.json: is of other set"):
+    _count(other)
   # Where the data lay on that machine is no setting.
   path = runs._folder(budget, "qa_qa", 1) / "report.json"
   report = json.loads(path.read_text())
   report["config"]["data"]["dir"] = "elsewhere"
   path.write_text(json.dumps(report))
-  assert len(runs.reports(budget, "qa_qa")) == 1
+  assert _count(budget) == 1
   path.write_text("{")
   with pytest.raises(UserError, match=r"report.json: cannot be read"):
-    runs.reports(budget, "qa_qa")
+    _count(budget)
+
+
+def _count(budget: runs.Budget) -> int:
+  return len(runs.reports(budget, ["qa_qa"])["qa_qa"])
+
+
+def test_a_page_is_of_one_corpus(budget):
+  _write(budget, "qa_qa", 1, 40.0)
+  _write(budget, "dice", 1, 40.0)
+  path = runs._folder(budget, "dice", 1) / "report.json"
+  path.write_text(path.read_text().replace("c0ffee", "decaf"))
+  with pytest.raises(UserError, match=r"dice/seed-1: is of other data \(conte"):
+    runs.reports(budget, ["qa_qa", "dice"])
+  # Of a part of the data, it is another anyway.
+  other = dataclasses.replace(budget, dataset="bionlp13cg")
+  _write(other, "qa_qa", 1, 40.0)
+  _write(other, "qa_qa_500", 1, 40.0)
+  path = runs._folder(other, "qa_qa_500", 1) / "report.json"
+  path.write_text(path.read_text().replace("c0ffee", "decaf"))
+  found = runs.reports(other, ["qa_qa", "qa_qa_500"])
+  assert [len(rows) for rows in found.values()] == [1, 1]
 
 
 def test_a_task_is_trained_once_for_all_runs(budget):
-  workdir = budget.work / "wnut17" / "qa_qa" / "seed-1"
+  workdir = budget.workdirs / "qa_qa" / "seed-1"
   for task in ("detector", "classifier"):
     (workdir / task).mkdir(parents=True)
     (workdir / task / "state").write_text(task)
-  config = as_json(runs._config(budget, "qa_qa", 1))
+  config = as_json(runs._config(budget, "qa_qa", 1)) | {"content_hash": "a"}
   (workdir / "config.json").write_text(json.dumps(config))
 
-  def taken(name: str, seed: int = 1) -> set[str]:
-    target = budget.work / "wnut17" / name / f"seed-{seed}"
-    runs._take_finished_tasks(budget, name, seed, target)
+  def taken(name: str, seed: int = 1, content: str = "a") -> set[str]:
+    target = budget.workdirs / name / f"seed-{seed}"
+    runs._take_finished_tasks(budget, name, seed, target, content)
     return {path.parent.name for path in target.glob("*/state")}
 
   assert taken("dice") == set()  # That run is not finished.
   (workdir / "report.json").write_text("{}")
+  assert taken("dice", content="b") == set()
   assert taken("dice") == {"detector"}
   assert taken("no_char_pattern") == {"classifier"}
   assert taken("mention") == {"detector"}
@@ -161,11 +205,12 @@ def test_a_task_is_trained_once_for_all_runs(budget):
   assert taken("qa_qa_500") == set()  # Other data.
 
   # The detectors of the folds belong to such a classifier.
-  source = budget.work / "wnut17" / "none_class" / "seed-1"
+  source = budget.workdirs / "none_class" / "seed-1"
   for task in ("classifier", "detector-fold0"):
     (source / task).mkdir(parents=True)
     (source / task / "state").write_text(task)
   config = as_json(runs._config(budget, "none_class", 1))
+  config["content_hash"] = "a"
   (source / "config.json").write_text(json.dumps(config))
   (source / "report.json").write_text("{}")
   assert taken("joined") == {"detector", "classifier", "detector-fold0"}
@@ -179,7 +224,7 @@ def test_what_is_done_is_only_copied(budget, monkeypatch):
   )
   _write(budget, "qa_qa", 1, 40.0)
   report = runs._folder(budget, "qa_qa", 1)
-  workdir = budget.work / "wnut17" / "qa_qa" / "seed-1"
+  workdir = budget.workdirs / "qa_qa" / "seed-1"
   workdir.parent.mkdir(parents=True)
   report.rename(workdir)
   assert runs.make(budget, "qa_qa") == ["config.x: wrong"]
@@ -194,14 +239,57 @@ def test_what_is_done_is_only_copied(budget, monkeypatch):
 
 
 def test_why_a_run_failed(budget, monkeypatch):
+  corpus = types.SimpleNamespace(content_hash="a")
+  monkeypatch.setattr(runs, "load_corpus", lambda data: corpus)
   monkeypatch.setattr(
     runs.sys, "executable", str(_script(budget.work, "error: a.tsv:3: odd", 1))
   )
-  workdir = budget.work / "wnut17" / "qa_qa" / "seed-1"
+  workdir = budget.workdirs / "qa_qa" / "seed-1"
   assert runs._run(budget, "qa_qa", 1, workdir) == "a.tsv:3: odd"
   assert "working" in (workdir.parent / "seed-1.log").read_text()
   monkeypatch.setattr(runs.sys, "executable", str(_script(budget.work, "", 0)))
   assert runs._run(budget, "qa_qa", 1, workdir) == ""
+  # The end of a traceback has nothing to tell to readers of the page.
+  monkeypatch.setattr(
+    runs.sys, "executable", str(_script(budget.work, "KeyError: /home/me", 1))
+  )
+  assert runs._run(budget, "qa_qa", 1, workdir) == runs._FAILED
+
+  def missing(data):
+    raise UserError("no such file")
+
+  monkeypatch.setattr(runs, "load_corpus", missing)
+  assert runs._run(budget, "qa_qa", 1, workdir) == "no such file"
+
+
+def test_a_task_is_taken_whole_or_not_at_all(budget, monkeypatch):
+  """Also where there are no hard links, and after a copy that was cut off."""
+  source = budget.workdirs / "qa_qa" / "seed-1"
+  for name in ("a", "b"):
+    (source / "detector" / name).mkdir(parents=True)
+    (source / "detector" / name / "state").write_text(name)
+  config = as_json(runs._config(budget, "qa_qa", 1)) | {"content_hash": "a"}
+  (source / "config.json").write_text(json.dumps(config))
+  (source / "report.json").write_text("{}")
+  target = budget.workdirs / "dice" / "seed-1"
+
+  def cut_off(source, target):
+    if pathlib.Path(source).parent.name == "b":
+      raise KeyboardInterrupt
+    raise OSError("no links here")
+
+  monkeypatch.setattr(runs.os, "link", cut_off)
+  with pytest.raises(KeyboardInterrupt):
+    runs._take_finished_tasks(budget, "dice", 1, target, "a")
+  assert not (target / "detector").exists()
+
+  def no_links(source, target):
+    raise OSError("no links here")
+
+  monkeypatch.setattr(runs.os, "link", no_links)
+  runs._take_finished_tasks(budget, "dice", 1, target, "a")
+  kept = sorted(p.read_text() for p in target.glob("detector/*/state"))
+  assert kept == ["a", "b"]
 
 
 def _script(folder: pathlib.Path, last_words: str, status: int) -> pathlib.Path:
@@ -212,3 +300,38 @@ def _script(folder: pathlib.Path, last_words: str, status: int) -> pathlib.Path:
   )
   path.chmod(0o755)
   return path
+
+
+def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
+  return subprocess.run(
+    [sys.executable, "-m", "splitner_jax.reproduce", *arguments],
+    cwd=pathlib.Path(__file__).parents[1],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+def test_pages_with_settings_of_their_own():
+  for argument in ("--epochs=4", "wnut17"):
+    process = _command("imbalance", argument)
+    assert process.returncode == 1
+    assert process.stderr == (
+      f"error: {argument.split('=')[0]}: imbalance has settings of its own and "
+      "takes none of a table; leave it out\n"
+    )
+
+
+def test_a_run_that_failed_is_told_apart_from_success(tmp_path):
+  process = _command(
+    "table4",
+    "ctireports",
+    f"--results={tmp_path / 'results'}",
+    f"--work={tmp_path / 'work'}",
+  )
+  assert process.returncode == 1
+  last = process.stderr.splitlines()[-1]
+  assert last == "error: these failed, see the page: qa_qa, no_char_pattern"
+  page = (tmp_path / "results" / "table4-ctireports.md").read_text()
+  assert "Not run, " in page
+  assert "config.data" in page

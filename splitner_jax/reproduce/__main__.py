@@ -8,6 +8,7 @@ length of sentences) or imbalance (losses on rare types). Original files of a
 data set are looked for in data/DATASET, else downloaded where that is possible.
 
 What is done is not done again: reports of earlier runs are in RESULTS/runs.
+Pages of other settings than theirs need --results and --work of their own.
 """
 
 import pathlib
@@ -18,17 +19,23 @@ from splitner_jax import cli, memory
 from splitner_jax.errors import UserError
 
 _BACKBONE = flags.DEFINE_string("backbone", "minilm", "of all runs")
-_EPOCHS = flags.DEFINE_integer("epochs", 3, "of all runs")
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", 1e-4, "of all runs")
+_EPOCHS = flags.DEFINE_integer("epochs", 3, "of all runs of a table")
+_LEARNING_RATE = flags.DEFINE_float(
+  "learning_rate", 1e-4, "of all runs of a table"
+)
 _SEEDS = flags.DEFINE_string(
-  "seeds", None, "such as 1,2,3 (wnut17: 1,2,3; others: 1)"
+  "seeds", None, "of a table, such as 1,2,3 (wnut17: 1,2,3; others: 1)"
 )
 _RESULTS = flags.DEFINE_string("results", "results", "folder of the pages")
 _WORK = flags.DEFINE_string("work", "runs/reproduce", "folder of the runs")
-_RUN = flags.DEFINE_boolean("run", True, "--norun only writes the page anew")
+_RUN = flags.DEFINE_boolean(
+  "run", True, "--norun only writes the page of a table anew"
+)
+_OF_TABLES = ("epochs", "learning_rate", "seeds", "run")
 
 
-def _make_page(name: str, dataset: str) -> pathlib.Path:
+def _make_table(name: str, dataset: str) -> tuple[pathlib.Path, list[str]]:
+  """Makes what is missing; returns the page, and the runs that failed."""
   import tqdm
 
   from splitner_jax.data.lines import write_whole
@@ -51,6 +58,8 @@ def _make_page(name: str, dataset: str) -> pathlib.Path:
     pathlib.Path(_WORK.value),
   )
   rows = pages.TABLES[name].rows(dataset)
+  # Before hours of work: do the reports that are there fit?
+  pages.page(name, budget, {})
   target = budget.results / f"{name}-{dataset}.md"
   target.parent.mkdir(parents=True, exist_ok=True)
   problems: dict[str, list[str]] = {}
@@ -64,7 +73,18 @@ def _make_page(name: str, dataset: str) -> pathlib.Path:
       problems[row] = runs.make(budget, row)
     # After each: whoever stops here has a page of what there is.
     write_whole(target, [pages.page(name, budget, problems)])
-  return target
+  failed = [row for row in rows if problems.get(row)]
+  return target, [row for row in failed if not runs.RUNS[row].why_not]
+
+
+def _check_own(name: str, rest: list[str]) -> None:
+  """Raises UserError for what a page with settings of its own does not take."""
+  given = [f"--{flag}" for flag in _OF_TABLES if flags.FLAGS[flag].present]
+  for argument in rest + given:
+    raise UserError(
+      f"{argument}: {name} has settings of its own and takes none of a table; "
+      "leave it out"
+    )
 
 
 def main(argv: list[str]) -> None:
@@ -76,12 +96,15 @@ def main(argv: list[str]) -> None:
   runtime.start_log()
   results = pathlib.Path(_RESULTS.value)
   name, *rest = argv[1:]
+  failed: list[str] = []
   try:
     if name in pages.TABLES:
-      page = _make_page(name, *(rest or ["wnut17"]))
+      page, failed = _make_table(name, *(rest or ["wnut17"]))
     elif name == "lengths":
+      _check_own(name, rest)
       page = lengths.run(results, backbone=_BACKBONE.value)
     elif name == "imbalance":
+      _check_own(name, rest)
       page = imbalance.run(
         results, pathlib.Path(_WORK.value), backbone=_BACKBONE.value
       )
@@ -92,8 +115,12 @@ def main(argv: list[str]) -> None:
       )
   except UserError as e:
     cli.fail(str(e))
+  except KeyboardInterrupt:
+    cli.stopped()
   print(page.read_text("utf-8"))
   print(f"page: {page}")
+  if failed:
+    cli.fail(f"these failed, see the page: {', '.join(failed)}")
 
 
 def _check(argv: list[str]) -> list[str]:

@@ -2,11 +2,11 @@
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from splitner_jax import metrics
-from splitner_jax.compare import unpack
+from splitner_jax.compare import SAMPLES, is_significant, p_value, unpack
 from splitner_jax.report import markdown_table
 from splitner_jax.reproduce import paper
 from splitner_jax.reproduce.runs import RUNS, Budget, reports, shown_command
@@ -71,7 +71,7 @@ _DEV = Column("dev, all sentences", lambda r: r["dev"]["all_sentences"]["f1"])
 
 def _epoch(report: dict[str, Any]) -> float:
   return sum(
-    statistics.fmean(s["epochs"]) if s["epochs"] else 0.0
+    statistics.median(s["epochs"]) if s["epochs"] else 0.0
     for s in report["seconds"].values()
   )
 
@@ -100,14 +100,17 @@ def _verdict(found: dict[str, Reports]) -> list[str]:
 
 
 def _winner(where: str, found: dict[str, Reports]) -> str:
-  """The best of each kind beside each other; "" if there are not both."""
+  """The best on dev of each kind, on test; "" if there are not both."""
   means = {
     name: statistics.fmean(map(_HONEST.figure, r)) for name, r in found.items()
+  }
+  on_dev = {
+    name: statistics.fmean(map(_DEV.figure, r)) for name, r in found.items()
   }
   best = {
     single: max(
       (name for name in means if _is_single(name) == single),
-      key=means.__getitem__,
+      key=on_dev.__getitem__,
       default=None,
     )
     for single in (True, False)
@@ -116,18 +119,20 @@ def _winner(where: str, found: dict[str, Reports]) -> str:
   if one is None or two is None:
     return ""
   difference = metrics.paired_bootstrap(
-    _pooled(found[one]), _pooled(found[two])
+    _pooled(found[one]), _pooled(found[two]), SAMPLES
   )
   low, high = difference["interval"]
   wins = means[one] > means[two]
+  chance = "" if is_significant(difference) else ", which may be chance"
   return (
     f"**{where} a {'single-step' if wins else 'two-step'} system "
-    f"wins here: {RUNS[one if wins else two].title}, "
-    f"{means[one if wins else two]:.2f} against "
-    f"{means[two if wins else one]:.2f} of {RUNS[two if wins else one].title}."
-    f"** Two steps less one step, over the pooled seeds: "
+    f"{'is ahead' if chance else 'wins'} here{chance}: "
+    f"{RUNS[one if wins else two].title}, {means[one if wins else two]:.2f} "
+    f"against {means[two if wins else one]:.2f} of "
+    f"{RUNS[two if wins else one].title}.** Each is the best of its kind on "
+    "dev. Two steps less one step, over the pooled seeds: "
     f"{difference['difference']:+.2f}, 95 % interval of a paired bootstrap "
-    f"{low:+.2f} to {high:+.2f}, p {difference['p_value']:.2g}."
+    f"{low:+.2f} to {high:+.2f}, {p_value(difference)}."
   )
 
 
@@ -196,7 +201,8 @@ TABLES: dict[str, Table] = {
     "Table 3: time",
     "The paper's seconds are of a V100 and larger backbones; ours of the "
     "machine below, which other work may have slowed: compare the rows with "
-    "each other. Compiling is left out.",
+    "each other, and not too closely. Compiling is left out; of a task's "
+    "epochs the median counts.",
     ("qa_qa", "single_qa", "single_seqtag"),
     {
       "paper, training": paper.EPOCH_SECONDS,
@@ -275,7 +281,7 @@ def page(name: str, budget: Budget, problems: dict[str, list[str]]) -> str:
   """
   table, dataset = TABLES[name], budget.dataset
   rows = table.rows(dataset)
-  found = {row: reports(budget, row) for row in rows}
+  found = reports(budget, rows)
   head = ["", *table.published, *(c.title for c in table.columns), "seeds"]
   cells = [head]
   for row in rows:
@@ -300,7 +306,7 @@ def page(name: str, budget: Budget, problems: dict[str, list[str]]) -> str:
       why = (problems.get(row) or ["not yet"])[0]
       reasons.setdefault(why, []).append(table.title_of(row))
   parts += [f"Not run, {why}: {', '.join(t)}." for why, t in reasons.items()]
-  return "\n\n".join([*parts, *_origin(name, budget, rows, found)]) + "\n"
+  return "\n\n".join([*parts, *_origin(name, budget, found)]) + "\n"
 
 
 def _show(found: Reports, figure: Callable[[dict[str, Any]], float]) -> str:
@@ -313,27 +319,26 @@ def _show(found: Reports, figure: Callable[[dict[str, Any]], float]) -> str:
   )
 
 
-def _origin(
-  name: str,
-  budget: Budget,
-  rows: Sequence[str],
-  found: dict[str, Reports],
-) -> list[str]:
+def _origin(name: str, budget: Budget, found: dict[str, Reports]) -> list[str]:
   """How the figures came about."""
   machines = {
     f"{len(r['devices'])} x {r['devices'][0]} ({r.get('machine', 'unknown')})"
     for row in found.values()
     for r in row
   }
-  commands = [shown_command(budget, row) for row in rows]
+  commands = [
+    shown_command(budget, row, [r["config"]["seed"] for r in reports_])
+    for row, reports_ in found.items()
+    if reports_
+  ]
   return [
     "## How they were made",
     f"`launch/reproduce.sh {name} {budget.dataset}`: backbone "
-    f"{budget.backbone}, {budget.epochs} epochs, learning rate "
+    f"{budget.backbone_name}, {budget.epochs} epochs, learning rate "
     f"{budget.learning_rate:g}, seeds {', '.join(map(str, budget.seeds))} "
     "(Single(QA), and what is on a subset: the first). Machine: "
     f"{', '.join(sorted(machines)) or 'none yet'}. The runs, whose reports "
     f"are under `runs/{budget.dataset}`; what two of them train alike is "
     "trained once:",
-    "```\n" + "\n".join(commands) + "\n```",
+    "```\n" + ("\n".join(commands) or "none yet") + "\n```",
   ]

@@ -10,16 +10,19 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from configs import common
 from splitner_jax.data.lines import write_whole
 from splitner_jax.errors import UserError
+from splitner_jax.experiment import load_corpus
 from splitner_jax.settings import as_json, flat, task_settings
 from splitner_jax.systems import task_names
 
 log = logging.getLogger(__name__)
+
+_FAILED = "it failed, as its log tells"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +118,17 @@ class Budget:
   results: pathlib.Path
   work: pathlib.Path
 
+  @property
+  def backbone_name(self) -> str:
+    """As pages have it: a folder is of one machine only."""
+    return pathlib.PurePath(self.backbone).name
+
+  @property
+  def workdirs(self) -> pathlib.Path:
+    """Where the workdirs of these runs are, and no others."""
+    budget = f"{self.epochs}-epochs-{self.learning_rate:g}"
+    return self.work / self.dataset / self.backbone_name / budget
+
   def fields(self, run: Run, seed: int | str) -> dict[str, Any]:
     """Everything that a run's command sets."""
     data = pathlib.Path("data") / self.dataset
@@ -139,10 +153,33 @@ class Budget:
     ]
 
 
-def reports(budget: Budget, name: str) -> list[dict[str, Any]]:
-  """The reports of a run that are there, in the order of the seeds."""
-  found = [_report(budget, name, seed) for seed in _seeds(budget, name)]
-  return [report for report in found if report]
+def reports(
+  budget: Budget, names: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+  """The reports of each run that are there, in the order of the seeds.
+
+  Raises:
+    UserError: one cannot be read, is of other settings, or not of the same
+      data as the others.
+  """
+  found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+  firsts: dict[int, tuple[str, pathlib.Path]] = {}
+  for name in names:
+    for seed in _seeds(budget, name):
+      report = _report(budget, name, seed)
+      if not report:
+        continue
+      found[name].append(report)
+      mine = report["corpus"]["content_hash"], _folder(budget, name, seed)
+      # What is trained on a part has its own.
+      first = firsts.setdefault(report["config"]["data"]["limit"], mine)
+      if first[0] != mine[0]:
+        raise UserError(
+          f"{mine[1]}: is of other data (content {mine[0]}) than {first[1]} "
+          f"(content {first[0]}); keep these pages apart with --results and "
+          "--work"
+        )
+  return found
 
 
 def _seeds(budget: Budget, name: str) -> tuple[int, ...]:
@@ -167,7 +204,7 @@ def _report(budget: Budget, name: str, seed: int) -> dict[str, Any] | None:
 
 
 def _read(path: pathlib.Path, wanted: Any) -> dict[str, Any] | None:
-  """A report.json, if it is there and of this config."""
+  """A report.json, if it is there."""
   try:
     report = json.loads(path.read_bytes())
   except FileNotFoundError:
@@ -175,8 +212,10 @@ def _read(path: pathlib.Path, wanted: Any) -> dict[str, Any] | None:
   except ValueError as e:
     raise UserError(f"{path}: cannot be read ({e}); delete it") from e
   if not _is_of(report["config"], wanted):
-    log.info("%s: is of other settings, is made again", path)
-    return None
+    raise UserError(
+      f"{path}: is of other settings; keep these pages apart with --results "
+      "and --work, or delete it to have it made again"
+    )
   return report
 
 
@@ -204,7 +243,7 @@ def make(budget: Budget, name: str) -> list[str]:
   for seed in _seeds(budget, name):
     if _report(budget, name, seed):
       continue
-    workdir = budget.work / budget.dataset / name / f"seed-{seed}"
+    workdir = budget.workdirs / name / f"seed-{seed}"
     if not _read(workdir / "report.json", _config(budget, name, seed)):
       problem = _run(budget, name, seed, workdir)
       if problem:
@@ -220,7 +259,11 @@ def make(budget: Budget, name: str) -> list[str]:
 
 def _run(budget: Budget, name: str, seed: int, workdir: pathlib.Path) -> str:
   """Runs the command of a run; returns why it failed, or ""."""
-  _take_finished_tasks(budget, name, seed, workdir)
+  try:
+    content = load_corpus(_config(budget, name, seed).data).content_hash
+  except UserError as e:
+    return str(e)
+  _take_finished_tasks(budget, name, seed, workdir, content)
   log.info("%s on %s, seed %d", RUNS[name].title, budget.dataset, seed)
   command = [
     *(sys.executable, "-m", "splitner_jax.main"),
@@ -228,9 +271,8 @@ def _run(budget: Budget, name: str, seed: int, workdir: pathlib.Path) -> str:
     f"--workdir={workdir}",
   ]
   if sys.stderr.isatty():
-    return (
-      "see above" if subprocess.run(command, check=False).returncode else ""
-    )
+    failed = subprocess.run(command, check=False).returncode
+    return _FAILED if failed else ""
   # Not a terminal: progress goes to a file.
   path = workdir.with_name(f"{workdir.name}.log")
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -240,11 +282,13 @@ def _run(budget: Budget, name: str, seed: int, workdir: pathlib.Path) -> str:
       return ""
   reason = path.read_text("utf-8", "replace").strip().split("\n")[-1]
   print(reason, file=sys.stderr)
-  return reason.removeprefix("error: ")
+  # Anything else is no message for readers of a page.
+  known = reason.startswith("error: ")
+  return reason.removeprefix("error: ") if known else _FAILED
 
 
 def _take_finished_tasks(
-  budget: Budget, name: str, seed: int, workdir: pathlib.Path
+  budget: Budget, name: str, seed: int, workdir: pathlib.Path, content: str
 ) -> None:
   """Spares the training of a task that another run has trained just so."""
   config = _config(budget, name, seed)
@@ -252,14 +296,15 @@ def _take_finished_tasks(
     wanted = _task_key(config, task)
     if (workdir / task).exists() or wanted is None:
       continue
-    for other in sorted((budget.work / budget.dataset).glob("*/seed-*")):
+    for other in sorted(budget.workdirs.glob("*/seed-*")):
       other_run = other.parent.name
       finished = (other / "report.json").exists() and (other / task).exists()
       if not finished or other_run not in RUNS:
         continue
       theirs = _config(budget, other_run, int(other.name[5:]))
       # What the folder says must be what the name says.
-      if not _is_of(json.loads((other / "config.json").read_bytes()), theirs):
+      found = json.loads((other / "config.json").read_bytes())
+      if found["content_hash"] != content or not _is_of(found, theirs):
         continue
       if _task_key(theirs, task) == wanted:
         log.info("%s: taken from %s", task, other)
@@ -268,8 +313,20 @@ def _take_finished_tasks(
         if task == "classifier" and config.classifier.none_class:
           folders += other.glob("detector-fold*")
         for folder in folders:
-          shutil.copytree(folder, workdir / folder.name, copy_function=os.link)
+          # Whole or not at all, for what is there is trusted.
+          part = workdir / f".{folder.name}"
+          shutil.rmtree(part, ignore_errors=True)
+          shutil.copytree(folder, part, copy_function=_link)
+          part.rename(workdir / folder.name)
         break
+
+
+def _link(source: str, target: str) -> None:
+  """A hard link; a copy where there can be none."""
+  try:
+    os.link(source, target)
+  except OSError:
+    shutil.copy2(source, target)
 
 
 def _task_key(config: Any, task: str) -> Any:
@@ -285,10 +342,10 @@ def _task_key(config: Any, task: str) -> Any:
   return settings, others, as_json(config.data)
 
 
-def shown_command(budget: Budget, name: str) -> str:
-  """The command of a run as its page has it."""
-  seeds = _seeds(budget, name)
+def shown_command(budget: Budget, name: str, seeds: Sequence[int]) -> str:
+  """The command of a run, for each of these seeds, as its page has it."""
   seed = f"{{{','.join(map(str, seeds))}}}" if len(seeds) > 1 else str(seeds[0])
-  arguments = budget.command(RUNS[name], "SEED")
+  shown = dataclasses.replace(budget, backbone=budget.backbone_name)
+  arguments = shown.command(RUNS[name], "SEED")
   text = shlex.join(["python", "-m", "splitner_jax.main", *arguments])
   return text.replace("SEED", seed)
