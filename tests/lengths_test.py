@@ -73,7 +73,7 @@ def test_words_of_several_sub_tokens_are_not_drawn():
   assert sentence.words == ("whole",) * 25
 
 
-@pytest.mark.parametrize(("seconds", "turns"), [(0, 2), (7, 3)])
+@pytest.mark.parametrize(("seconds", "turns"), [(0, 5), (25, 6)])
 def test_they_take_turns_until_the_time_is_used_up(monkeypatch, seconds, turns):
   clock, calls = [0.0], []
   monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
@@ -81,7 +81,8 @@ def test_they_take_turns_until_the_time_is_used_up(monkeypatch, seconds, turns):
   def action(name, takes):
     def act(turn):
       calls.append((turn, name))
-      clock[0] += takes
+      # Something interrupts one turn of each; only the time is used up.
+      clock[0] += takes + 4.0 * (turn == 1)
 
     return lengths._Action(act, 1)
 

@@ -6,6 +6,7 @@ launch/reproduce.sh lengths
 import dataclasses
 import json
 import pathlib
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -40,7 +41,7 @@ _MENTION_EVERY = 25  # Words.
 _MENTION_WORDS = 2
 _BATCH = 16
 _BATCH_TOKENS = 2000
-_LEAST_TURNS = 2
+_LEAST_TURNS = 5
 _TYPE_COUNT = {"wnut17": 6, "ctireports": 8, "bionlp13cg": 16, "ontonotes": 18}
 
 
@@ -218,10 +219,10 @@ def _measure(made: _Tasks, length: int, seconds: float) -> dict[str, Any]:
   }
   for action in actions.values():
     action.act(0)
-  mean, turns = _take_turns(actions, seconds)
+  usual, turns = _take_turns(actions, seconds)
   figures: dict[str, Any] = {"batch": batch, "turns": turns}
   for (kind, name), action in actions.items():
-    each = 1000 * mean[kind, name] / action.sentences
+    each = 1000 * usual[kind, name] / action.sentences
     figures.setdefault(kind, {})[name] = each
   return figures
 
@@ -229,19 +230,21 @@ def _measure(made: _Tasks, length: int, seconds: float) -> dict[str, Any]:
 def _take_turns(
   actions: Mapping[Any, _Action], seconds: float
 ) -> tuple[dict[Any, float], int]:
-  """Mean seconds of each action, and how many turns they had.
+  """Median seconds of each action, and how many turns they had.
 
-  They take turns until the time is used up: a busy machine is so for all.
+  They take turns until the time is used up: a busy machine is so for all, and
+  what interrupts a turn or two does not count.
   """
-  total = dict.fromkeys(actions, 0.0)
+  taken: dict[Any, list[float]] = {name: [] for name in actions}
+  end = time.perf_counter() + seconds
   turns = 0
-  while turns < _LEAST_TURNS or sum(total.values()) < seconds:
+  while turns < _LEAST_TURNS or time.perf_counter() < end:
     for name, action in actions.items():
       start = time.perf_counter()
       action.act(turns)
-      total[name] += time.perf_counter() - start
+      taken[name].append(time.perf_counter() - start)
     turns += 1
-  return {name: each / turns for name, each in total.items()}, turns
+  return {name: statistics.median(each) for name, each in taken.items()}, turns
 
 
 def run(
@@ -273,6 +276,7 @@ def run(
     # The name alone: a folder is of one machine only.
     "backbone": pathlib.PurePath(backbone).name,
     "seconds": seconds,
+    "least_turns": _LEAST_TURNS,
     "machine": machine(),
   }
   path = results / "runs" / "lengths" / "report.json"
@@ -346,7 +350,8 @@ def _markdown(report: dict[str, Any]) -> str:
     f"fewer, both at most {_BATCH_TOKENS:,} sub-tokens or one row for each "
     "device, and both are padded alike. Training is steps with the making of "
     "their batches; inference includes tokenisation and decoding. The sides "
-    "take turns, step by step; compiling and the first turn are left out.",
+    "take turns, step by step, and of each the median counts; compiling and "
+    "the first turn are left out.",
     "## The paper's ratios",
     "From its Table 3, on its corpora, with its backbones, and a classifier "
     "that reads whole sentences:",
@@ -354,7 +359,8 @@ def _markdown(report: dict[str, Any]) -> str:
     "## How it was made",
     f"`launch/reproduce.sh lengths`: sizes of the backbone "
     f"{settings['backbone']}, {settings['seconds']:g} s of measuring at each "
-    f"length. Machine: {settings['machine']}.",
+    f"length, and at least {settings['least_turns']} turns. Machine: "
+    f"{settings['machine']}.",
   ]
   return "\n\n".join(parts) + "\n"
 
