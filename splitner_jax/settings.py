@@ -124,9 +124,11 @@ def claimed(
     ) from e
   except OSError as e:
     raise _cannot_write(workdir, e) from e
-  with lock:
+  try:
     _claim(as_json(config) | {"content_hash": content_hash}, workdir)
     yield
+  finally:
+    lock.release()
 
 
 def _claim(mine: dict[str, Any], workdir: pathlib.Path) -> None:
