@@ -94,9 +94,11 @@ class Forward:
 
   def _shapes(self, length: int) -> list[Shape]:
     tokens = self.batch_size // parallel.device_count() * length
-    # Sub-tokens repeat, and few are long; what does not fit takes the second.
-    usual = (64 + tokens // 2, 16 + tokens // 16)
-    return [
-      Shape.with_room(length, self.task.features, room)
-      for room in (usual, (16, tokens))
-    ]
+    # Sub-tokens repeat, and few are long: the first that has room is taken,
+    # and the last has room for anything.
+    rooms = (
+      (64 + tokens // 2, 16 + tokens // 16),
+      (64 + tokens, 16 + tokens // 4),
+      (16, tokens),
+    )
+    return [Shape.with_room(length, self.task.features, room) for room in rooms]
