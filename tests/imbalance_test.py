@@ -82,9 +82,13 @@ def _run(tmp_path, **options):
     tmp_path / "results",
     tmp_path / "work",
     dataset="wnut17",
-    data_dir=str(tmp_path / "data"),
     backbone=str(tmp_path / "tiny-bert"),
-    **{"epochs": 2, "learning_rate": 0.01} | options,
+    **{
+      "data_dir": str(tmp_path / "data"),
+      "epochs": 2,
+      "learning_rate": 0.01,
+    }
+    | options,
   )
 
 
@@ -111,10 +115,11 @@ def test_losses_are_compared_and_none_is_trained_twice(tmp_path, monkeypatch):
   monkeypatch.setattr(train, "train", watched)
   monkeypatch.setattr(imbalance, "COMPARED", ("dice",))
   page = _run(tmp_path)
-  # The third run finds nothing to do.
-  for _ in range(2):
-    monkeypatch.setattr(imbalance, "COMPARED", ("focal", "dice"))
-    _run(tmp_path)
+  # The third run finds nothing to do, and needs no data for that.
+  monkeypatch.setattr(imbalance, "COMPARED", ("focal", "dice"))
+  _run(tmp_path)
+  page.unlink()
+  _run(tmp_path, data_dir=str(tmp_path / "gone"))
   assert trained == [("dice", "dice"), ("focal", "focal")]
 
   path = tmp_path / "results" / "runs" / "imbalance" / "report.json"
