@@ -60,7 +60,7 @@ def unpack(packed: Mapping[str, str]) -> np.ndarray:
     counts = np.array(
       [[int(n) for n in packed[name].split()] for name in _ROWS], np.int64
     )
-  except (KeyError, TypeError, AttributeError) as error:
+  except (KeyError, TypeError, AttributeError, ValueError) as error:
     raise ValueError(f"no packed counts: {error!r}") from None
   if (counts[2] < 0).any() or (counts[2] > counts[:2]).any():
     raise ValueError("counts that cannot be")

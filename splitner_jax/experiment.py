@@ -33,13 +33,13 @@ from splitner_jax.forward import Forward
 from splitner_jax.runtime import compute_dtype, use_compilation_cache
 from splitner_jax.settings import (
   check_config,
-  claimed,
   parse_seeds,
   task_settings,
 )
 from splitner_jax.systems import SYSTEMS, SplitNER, System, task_names
 from splitner_jax.tasks.tokens import pos_tags
 from splitner_jax.trained import TrainedSystem
+from splitner_jax.workdir import claimed
 
 log = logging.getLogger(__name__)
 

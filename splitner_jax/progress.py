@@ -17,7 +17,7 @@ def bar(*, short: bool = False, **options: Any) -> tqdm.tqdm:
   seconds = 0.5 if sys.stderr.isatty() else 30
   return tqdm.tqdm(
     mininterval=seconds,
-    delay=2 * seconds if short else 0,
+    delay=max(seconds, 1) if short else 0,
     leave=not short,
     file=sys.stderr,
     **options,

@@ -2,7 +2,8 @@
 
 Of each split, `dev` and `test`, report.json has `all_sentences` (the honest
 score), `reference_protocol` (how the paper's code counts, for comparison with
-the paper only), `detection`, `classification_on_gold`, each with `precision`,
+the paper only), `detection` (of the mentions as they are given out, whatever
+their type), `classification_on_gold`, each with `precision`,
 `recall`, `f1` in percent, and `per_type` where it applies; and `sentences`,
 `gold_mentions`, `gold_lost_to_length`; `interval`, within which F1 over all
 sentences is in 95 of 100 resamplings of them; `per_sentence`, the counts that

@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 
 from splitner_jax import report
 from splitner_jax.data.lines import write_whole
-from splitner_jax.settings import as_json, claimed, parse_seeds
+from splitner_jax.settings import as_json, parse_seeds
+from splitner_jax.workdir import claimed
 
 log = logging.getLogger(__name__)
 

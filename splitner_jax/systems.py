@@ -5,6 +5,7 @@ dataclass that has, for each task NAME, the fields `NAME` and `run_NAME`: the
 task, and its forward pass with the parameters bound.
 """
 
+import abc
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -31,7 +32,7 @@ class Answers(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class System:
+class System(abc.ABC):
   """What all systems have.
 
   Attributes:
@@ -51,9 +52,9 @@ class System:
     """The mentions of each sentence, sorted, never overlapping."""
     return self.answer(sentences).mentions
 
+  @abc.abstractmethod
   def answer(self, sentences: Sequence[Sentence]) -> Answers:
     """The mentions of each sentence, as `predict` has them, and more."""
-    raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)

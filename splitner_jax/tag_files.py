@@ -12,7 +12,7 @@ import tqdm
 from absl import app, flags
 from absl import logging as absl_logging
 
-from splitner_jax import cli, predict, render
+from splitner_jax import cli, predict, progress, render
 from splitner_jax.data.lines import temporary_path, write_whole
 from splitner_jax.data.rows import Row, read_rows
 from splitner_jax.errors import UserError
@@ -59,15 +59,7 @@ def tag(
     UserError: the model cannot be loaded, or a line not be read.
   """
   ner = predict.SplitNER.from_pretrained(model)
-  is_terminal = sys.stderr.isatty()
-  bar = tqdm.tqdm(
-    total=_size(source),
-    unit="B",
-    unit_scale=True,
-    delay=1 if is_terminal else 30,
-    mininterval=0.5 if is_terminal else 30,
-    file=sys.stderr,
-  )
+  bar = progress.bar(total=_size(source), unit="B", unit_scale=True, short=True)
   skipped = 0
 
   def on_error(error: UserError) -> None:

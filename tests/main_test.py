@@ -13,7 +13,7 @@ import pytest
 from configs import wnut17
 from splitner_jax import experiment
 from splitner_jax.errors import UserError
-from splitner_jax.settings import claimed
+from splitner_jax.workdir import claimed
 from tests import runs, tiny
 
 

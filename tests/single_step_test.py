@@ -192,7 +192,10 @@ def test_sequence_tagger(tokenizer):
   assert task.model.num_labels == 5
   examples, _ = task.training_examples(_SENTENCES)
   assert examples[0].labels[examples[0].positions].tolist() == [0, 3, 4, 0, 1]
-  run = lambda asked: [9.0 * np.eye(5)[e.labels] for e in asked]  # noqa: E731
+
+  def run(asked):
+    return [9.0 * np.eye(5)[e.labels] for e in asked]
+
   predicted = SingleSeqTag(task, run).predict(_SENTENCES)
   assert [tuple(s.span for s in row) for row in predicted] == [
     s.spans for s in _SENTENCES

@@ -59,7 +59,7 @@ def _make_table(name: str, dataset: str) -> tuple[pathlib.Path, list[str]]:
   )
   rows = pages.TABLES[name].rows(dataset)
   # Before hours of work: do the reports that are there fit?
-  pages.page(name, budget, {})
+  runs.reports(budget, rows)
   target = budget.results / f"{name}-{dataset}.md"
   target.parent.mkdir(parents=True, exist_ok=True)
   problems: dict[str, list[str]] = {}

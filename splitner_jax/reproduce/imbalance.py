@@ -27,7 +27,7 @@ from splitner_jax.losses import LOSSES
 from splitner_jax.report import machine, markdown_table
 from splitner_jax.reproduce import paper
 from splitner_jax.runtime import use_compilation_cache
-from splitner_jax.settings import claimed
+from splitner_jax.workdir import claimed
 
 log = logging.getLogger(__name__)
 
