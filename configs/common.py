@@ -12,7 +12,8 @@ def get_config() -> config_dict.ConfigDict:
   config.backbone = "bert-base-uncased"
   # Longest model input in sub-tokens; longer sentences are read in windows.
   config.max_length = 256
-  # Examples per step over all devices: sentences, mentions for the classifier.
+  # Examples per step on average, over all devices: sentences, or mentions for
+  # the classifier.
   config.batch_size = 16
   # At the first step; decays linearly to 0 at the last.
   config.learning_rate = 5e-5
@@ -26,6 +27,12 @@ def get_config() -> config_dict.ConfigDict:
   config.clip_norm = 1.0
   # Of hidden states, attention weights and features.
   config.dropout = 0.1
+  # What the loss of a batch is divided by: `expected`, the weight of the labels
+  # that batches have on average, or `batch`, its own, as in the reference.
+  config.loss_average = "expected"
+  # Tokens of a row, in which several examples stand behind each other; 0: what
+  # is fastest on CPU, 256 on TPU and GPU.
+  config.row_length = 0
   # Whether the backbone keeps its weights: only what is on top of it learns.
   config.freeze_backbone = False
   # Whether dev chooses `o_bias` and the least score of a mention, by F1.
@@ -37,7 +44,7 @@ def get_config() -> config_dict.ConfigDict:
   # Of the computation: float32, bfloat16, or auto: bfloat16 on TPU and GPU.
   # Parameters, losses and the optimizer are always float32.
   config.compute_dtype = "auto"
-  # Rows of a batch in evaluation and prediction, over all devices.
+  # Sentences of a batch in evaluation and prediction, about, over all devices.
   config.inference_batch_size = 32
   # A checkpoint every so many steps; also every five minutes and each epoch.
   config.checkpoint_every = 1000
@@ -161,6 +168,7 @@ VARIANTS = {
     "learning_rate": 1e-5,
     "epochs": 300,
     "patience": 300,
+    "loss_average": "batch",
     "detector.labels_on": "all_tokens",
     "tagger.labels_on": "all_tokens",
   },

@@ -15,10 +15,11 @@ the mean step times the steps of an epoch. Figures are for comparison with each
 other, not with another machine's.
 """
 
+import dataclasses
 import itertools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from ml_collections import config_flags
 from splitner_jax import cli, memory
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.errors import UserError
+from splitner_jax.inputs.batches import Batch
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "as for main")
 _MODEL = flags.DEFINE_string("model", None, "tag with this trained model")
@@ -39,31 +41,46 @@ _BLOCK = flags.DEFINE_integer("block", 10, "steps between two turns")
 Step = Callable[[], Any]
 
 
-def _ours(part: Any, sentences: Sequence[Sentence]) -> tuple[Step, int]:
-  """One training step at a time, and the steps of an epoch."""
+def _ours(
+  part: Any, sentences: Sequence[Sentence], host: list[float]
+) -> tuple[Step, float]:
+  """One training step at a time, and the steps of an epoch.
+
+  `host` gets the seconds that the making of each batch takes. Here it is a part
+  of the step; training makes the next batches meanwhile.
+  """
   from splitner_jax import parallel, train
 
   task = part.task
   setup = train.prepare(task, part.settings, sentences)
   state = parallel.replicate(setup.fresh_state(part.fill))
-  train_step = parallel.compile_step(setup.make_step())
-  steps = itertools.count()
+  train_steps = {
+    layout: parallel.compile_step(setup.make_step(layout))
+    for layout in setup.layouts()
+  }
+
+  def batches() -> Iterator[Batch]:
+    for epoch in itertools.count():
+      for batch, _ in setup.batches(epoch % max(setup.epochs, 1)):
+        yield batch
+
+  coming = batches()
 
   def step() -> None:
     nonlocal state
-    batch = parallel.put_batch(setup.batch(next(steps)))
-    state, measured = train_step(state, batch)
+    start = time.perf_counter()
+    batch = next(coming)
+    arrays = parallel.put_batch(batch.arrays)
+    host.append(time.perf_counter() - start)
+    state, measured = train_steps[batch.layout](state, arrays)
     float(measured["loss"])
 
-  # Each shape is compiled before the clock starts.
-  for shape in {setup.plan.batch(i)[0]: i for i in range(50)}.values():
-    train_step(
-      parallel.replicate(state), parallel.put_batch(setup.batch(shape))
-    )
-  return step, setup.plan.steps_per_epoch
+  return step, setup.plan.batches
 
 
-def _plain_tagger(part: Any, sentences: Sequence[Sentence]) -> tuple[Step, int]:
+def _plain_tagger(
+  part: Any, sentences: Sequence[Sentence]
+) -> tuple[Step, float]:
   """The same for the tagger on PyTorch."""
   import torch
   import transformers
@@ -76,9 +93,10 @@ def _plain_tagger(part: Any, sentences: Sequence[Sentence]) -> tuple[Step, int]:
   )
   model.train()
   adam = torch.optim.AdamW(model.parameters(), settings.learning_rate)
+  plain = dataclasses.replace(part.task, questions=((),), features=())
   inputs = [
-    torch.tensor(tokenizer.join(None, pieces)[0][: settings.max_length])
-    for pieces in tokenizer([s.words for s in sentences])
+    torch.tensor(example.ids[: settings.max_length])
+    for example in plain.encode(sentences)[0]
   ]
   rng = np.random.default_rng(0)
 
@@ -113,9 +131,12 @@ def _measure(sides: dict[str, Step], turns: int, block: int) -> dict:
 
 
 def _train(run: Any) -> None:
-  sides: dict[str, tuple[Step, int]] = {}
+  sides: dict[str, tuple[Step, float]] = {}
+  host: dict[str, list[float]] = {}
   for part in run.parts.values():
-    sides[part.task.name] = _ours(part, run.corpus.train)
+    name = part.task.name
+    host[name] = []
+    sides[name] = _ours(part, run.corpus.train, host[name])
   try:
     sides["plain tagger (torch)"] = _plain_tagger(
       next(iter(run.parts.values())), run.corpus.train
@@ -132,9 +153,12 @@ def _train(run: Any) -> None:
   for name, epoch in epochs.items():
     print(
       f"{name:22} {1000 * seconds[name]:7.1f} ms a step, "
-      f"{epoch:7.1f} s an epoch of {sides[name][1]} steps, "
+      f"{epoch:7.1f} s an epoch of {sides[name][1]:.0f} steps, "
       f"{epoch / base:5.2f} of the last line's"
     )
+  for name, each in host.items():
+    share = float(np.mean(each)) / seconds[name]
+    print(f"{name:22} batches: {100 * share:.1f} % of a step")
 
 
 def _tag(run: Any, model: str) -> None:

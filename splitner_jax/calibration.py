@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from splitner_jax.data.examples import Example
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.errors import UserError
+from splitner_jax.inputs.examples import Examples
 
 # JAX is imported with the first model: --help need not wait for it.
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ ENOUGH = 20
 _COLDEST, _WARMEST = 1 / 20, 20.0
 
 
-def fit_temperature(logits: np.ndarray, labels: Sequence[int]) -> float:
+def fit_temperature(
+  logits: np.ndarray, labels: Sequence[int] | np.ndarray
+) -> float:
   """The T for which softmax(logits / T) makes the labels most likely.
 
   Args:
@@ -271,15 +273,24 @@ def remembering(run: "Run") -> "Run":
   """A pass that computes each input once, however often it is asked."""
   known: dict[Any, np.ndarray] = {}
 
-  def key(example: Example) -> Any:
+  def key(examples: Examples, index: int) -> Any:
+    example = examples[index]
     pos = b"" if example.pos is None else example.pos.tobytes()
-    return example.ids.tobytes(), tuple(example.texts), pos
+    return (
+      example.ids.tobytes(),
+      example.parts.tobytes(),
+      example.targets.tobytes(),
+      tuple(example.texts),
+      pos,
+    )
 
-  def again(examples: Sequence[Example]) -> list[np.ndarray]:
-    keys = [key(example) for example in examples]
-    new = {k: e for k, e in zip(keys, examples, strict=True) if k not in known}
-    known.update(zip(new, run(list(new.values())), strict=True))
-    return [known[k] for k in keys]
+  def again(examples: Examples) -> np.ndarray:
+    keys = [key(examples, i) for i in range(len(examples))]
+    new = {k: i for i, k in enumerate(keys) if k not in known}
+    some = examples.take(list(new.values()))
+    logits = run(some)
+    known.update((k, logits[some.target_slice(i)]) for i, k in enumerate(new))
+    return np.concatenate([known[k] for k in keys]) if keys else logits
 
   return again
 
@@ -297,10 +308,10 @@ def calibrate(
   """
   task = system.classifier
   examples, _ = task.training_examples(sentences)
-  examples = [e for e in examples if e.weights > 0]
-  labels = [int(e.labels) for e in examples]
+  examples = examples.take(np.flatnonzero(examples.weights > 0))
+  labels = examples.labels
   logits = np.reshape(
-    np.array(system.run_classifier(examples), np.float64),
+    np.asarray(system.run_classifier(examples), np.float64),
     (len(examples), len(task.answers)),
   )
   temperature = fit_temperature(logits, labels)

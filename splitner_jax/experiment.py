@@ -24,12 +24,13 @@ from splitner_jax import (
   tasks,
   train,
 )
-from splitner_jax.data import check, corpora, formats, questions
-from splitner_jax.data.examples import Tokenizer
+from splitner_jax.data import check, corpora, formats
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.data.text import TextStyle
 from splitner_jax.errors import UserError
 from splitner_jax.forward import Forward
+from splitner_jax.inputs import questions
+from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.runtime import compute_dtype, use_compilation_cache
 from splitner_jax.settings import (
   check_config,

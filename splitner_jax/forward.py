@@ -1,104 +1,124 @@
 """Examples in, logits out: the compiled forward pass of one model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from splitner_jax import parallel
-from splitner_jax.data.batches import Batcher, Shape, inference_batches
-from splitner_jax.data.examples import Example
+from splitner_jax import parallel, runtime
+from splitner_jax.inputs import plan
+from splitner_jax.inputs.batches import Batch, Batcher
+from splitner_jax.inputs.examples import Examples
+from splitner_jax.inputs.packing import (
+  Layout,
+  Packer,
+  TextKeys,
+  num_tokens,
+)
 from splitner_jax.progress import bar
 from splitner_jax.tasks import Task
 
 
 class Forward:
-  """Runs a task's model over any number of examples.
+  """Runs a task's model over any number of examples, in three programs at most.
 
   Attributes:
     task: whose model it is.
-    batch_size: rows of a batch, over all devices; rounded up to their number.
-    progress: whether long work has a bar.
+    padding: share of the token positions of the last call that was padding.
   """
 
   def __init__(
     self, task: Task, batch_size: int = 32, *, progress: bool = False
   ):
-    self.task = task
-    self.progress = progress
-    devices = parallel.device_count()
-    self.batch_size = -(-batch_size // devices) * devices
-    model = task.model
-    self._run = parallel.compile_forward(
-      lambda params, batch: model.apply({"params": params}, batch)
-    )
+    """Compiles nothing yet.
 
-  def __call__(
-    self, params: Any, examples: Sequence[Example]
-  ) -> list[np.ndarray]:
-    """Logits of each example, in order.
+    Args:
+      task: whose model is to be run.
+      batch_size: sentences of usual length that a batch holds.
+      progress: whether long work has a bar.
+    """
+    self.task = task
+    self.padding = 0.0
+    self._progress = progress
+    self._small, self._shapes = plan.inference_shapes(
+      batch_size,
+      task.tokenizer.max_length,
+      task.features,
+      task.targets_per_token,
+      runtime.row_length() or _CPU_ROW_LENGTH,
+    )
+    self._runs: dict[Layout, Any] = {}
+
+  def __call__(self, params: Any, examples: Examples) -> np.ndarray:
+    """Logits of all targets, float32[M, C], in order.
 
     Args:
       params: replicated parameters.
       examples: any number of them.
-
-    Returns:
-      Of token tasks float32[n, C] for n tokens, else float32[C].
     """
-    results: list[np.ndarray] = [np.zeros(0)] * len(examples)
+    task = self.task
+    results: np.ndarray = np.zeros((0, 0), np.float32)
     devices = parallel.device_count()
-    tokenizer = self.task.tokenizer
+    text_keys = TextKeys(examples, task.features, task.tokenizer.reference)
     batcher = Batcher(
-      examples,
-      self.task.features,
-      tokenizer.pad_id,
-      devices,
-      tokenizer.reference,
+      examples, task.features, text_keys, task.tokenizer.pad_id, devices
     )
+    lengths = examples.lengths
+    packer = Packer(
+      lengths,
+      examples.target_counts,
+      self._shapes,
+      text_keys,
+      small=self._small,
+    )
+    used = total = 0
 
-    def batches():
-      plan = inference_batches([len(e) for e in examples], self.batch_size)
-      for rounded, rows in plan:
-        # The model may have no positions for what rounding adds.
-        length = min(rounded, tokenizer.max_length)
-        _, batch = batcher.assemble(rows, length, self._shapes(length))
-        del batch["labels"], batch["weights"], batch["row_mask"]
-        yield rows, parallel.put_batch(batch)
+    def batches() -> Iterator[tuple[int, Batch, Any]]:
+      nonlocal used, total
+      for placement in packer.batches(range(len(examples))):
+        batch = batcher.assemble(placement)
+        used += int(lengths[placement.examples].sum())
+        total += devices * num_tokens(batch.layout)
+        arrays = batch.arrays
+        del arrays["labels"], arrays["weights"]
+        yield len(placement.examples), batch, parallel.put_batch(arrays)
 
-    def collect(rows: np.ndarray, logits_DxB) -> None:
-      logits = parallel.to_host(logits_DxB)
-      logits = logits.reshape(-1, *logits.shape[2:])
-      for i, row in enumerate(rows):
-        if row >= 0:
-          n = len(examples[row])
-          results[row] = logits[i, :n] if logits.ndim == 3 else logits[i]
+    def collect(batch: Batch, logits_DxMxC: Any) -> None:
+      nonlocal results
+      logits = parallel.to_host(logits_DxMxC)
+      logits = logits.reshape(-1, logits.shape[-1])
+      if not results.size:
+        results = np.zeros((len(examples.targets), logits.shape[-1]), "f4")
+      results[batch.targets] = logits[batch.places]
 
     # One batch is always under way while the one before is collected.
     pending = None
     with bar(
       total=len(examples),
-      desc=f"{self.task.name} reads",
+      desc=f"{task.name} reads",
       unit="input",
       short=True,
-      disable=not self.progress,
+      disable=not self._progress,
     ) as shown:
-      for rows, batch in parallel.prefetch(batches()):
-        logits = self._run(params, batch)
+      for count, batch, arrays in parallel.prefetch(batches()):
+        logits = self._run(batch.layout)(params, arrays)
         if pending is not None:
           collect(*pending)
-        pending = rows, logits
-        shown.update(int((rows >= 0).sum()))
+        pending = batch, logits
+        shown.update(count)
       if pending is not None:
         collect(*pending)
+    self.padding = 1 - used / total if total else 0.0
     return results
 
-  def _shapes(self, length: int) -> list[Shape]:
-    tokens = self.batch_size // parallel.device_count() * length
-    # Sub-tokens repeat, and few are long: the first that has room is taken,
-    # and the last has room for anything.
-    rooms = (
-      (64 + tokens // 2, 16 + tokens // 16),
-      (64 + tokens, 16 + tokens // 4),
-      (16, tokens),
-    )
-    return [Shape.with_room(length, self.task.features, room) for room in rooms]
+  def _run(self, layout: Layout) -> Any:
+    if layout not in self._runs:
+      model = self.task.model
+      self._runs[layout] = parallel.compile_forward(
+        lambda params, batch: model.apply({"params": params}, batch, layout)
+      )
+    return self._runs[layout]
+
+
+# Rows of 64 and of 128 tokens take the same time for each token.
+_CPU_ROW_LENGTH = 128

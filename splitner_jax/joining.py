@@ -13,7 +13,6 @@ from splitner_jax.systems import (
   System,
   at_least,
   biased,
-  with_o_bias,
   with_runs,
 )
 from splitner_jax.tasks import Run, TokenTask
@@ -46,7 +45,7 @@ def with_false_spans(
   run = remembering(run)
   found: list[set[tuple[int, int]]] = [set() for _ in sentences]
   for more in GENEROUS:
-    task = with_o_bias(detector, detector.o_bias + more)
+    task = dataclasses.replace(detector, o_bias=detector.o_bias + more)
     for places, spans in zip(found, task.predict(run, sentences), strict=True):
       places.update((span.start, span.end) for span in spans)
   return [

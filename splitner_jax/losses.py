@@ -6,7 +6,8 @@ parallelism they are given the rows of all devices (see
 """
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,7 +15,12 @@ import optax
 from jax import numpy as jnp
 
 Loss = Callable[..., jax.Array]
-"""(logits, labels, weights) -> loss, once `bound`."""
+"""(logits, labels, weights) -> loss, once `bind` has given it the rest."""
+
+AVERAGES = ("expected", "batch")
+"""What the sum over a batch is divided by: the weight that batches have on
+average, so that each label counts alike wherever it stands, or the batch's own.
+"""
 
 
 def _item_losses(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -24,12 +30,19 @@ def _item_losses(logits: jax.Array, labels: jax.Array) -> jax.Array:
   )
 
 
-def _mean(losses: jax.Array, weights: jax.Array) -> jax.Array:
-  return jnp.sum(losses * weights) / jnp.maximum(jnp.sum(weights), 1e-9)
+def _mean(
+  losses: jax.Array, weights: jax.Array, total: float | None
+) -> jax.Array:
+  own = jnp.maximum(jnp.sum(weights), 1e-9)
+  return jnp.sum(losses * weights) / (own if total is None else total)
 
 
 def cross_entropy(
-  logits: jax.Array, labels: jax.Array, weights: jax.Array
+  logits: jax.Array,
+  labels: jax.Array,
+  weights: jax.Array,
+  *,
+  total: float | None = None,
 ) -> jax.Array:
   """Weighted mean of the softmax cross entropy.
 
@@ -37,11 +50,12 @@ def cross_entropy(
     logits: float[..., C].
     labels: int32[...] in 0..C-1; of no effect where the weight is 0.
     weights: float32[...].
+    total: what the sum is divided by; None: the sum of the weights.
 
   Returns:
-    sum(weights * loss) / sum(weights), and 0 where all weights are 0.
+    sum(weights * loss) / total, and 0 where all weights are 0.
   """
-  return _mean(_item_losses(logits, labels), weights)
+  return _mean(_item_losses(logits, labels), weights, total)
 
 
 def weighted_cross_entropy(
@@ -50,6 +64,7 @@ def weighted_cross_entropy(
   weights: jax.Array,
   *,
   class_weights: np.ndarray,
+  total: float | None = None,
 ) -> jax.Array:
   """Cross entropy in which an item also counts by its label.
 
@@ -57,17 +72,22 @@ def weighted_cross_entropy(
     logits: float[..., C].
     labels: int32[...] in 0..C-1; of no effect where the weight is 0.
     weights: float32[...].
-    class_weights: float32[n], more than any label; `bound` gives them.
+    class_weights: float32[n], more than any label; `bind` gives them.
+    total: as of `cross_entropy`, of weights * class_weights[labels].
 
   Returns:
     The mean weighted by weights * class_weights[labels], as PyTorch's.
   """
   of_labels = jnp.asarray(class_weights)[labels]
-  return cross_entropy(logits, labels, weights * of_labels)
+  return cross_entropy(logits, labels, weights * of_labels, total=total)
 
 
 def focal(
-  logits: jax.Array, labels: jax.Array, weights: jax.Array
+  logits: jax.Array,
+  labels: jax.Array,
+  weights: jax.Array,
+  *,
+  total: float | None = None,
 ) -> jax.Array:
   """Weighted mean of the softmax focal loss (Lin et al., 2017), gamma 2.
 
@@ -77,7 +97,7 @@ def focal(
   losses = _item_losses(logits, labels)
   # 1 - p, exact for p near 1 too.
   missing = -jnp.expm1(-losses)
-  return _mean(missing**2 * losses, weights)
+  return _mean(missing**2 * losses, weights, total)
 
 
 def dice(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
@@ -113,39 +133,44 @@ LOSSES: dict[str, Loss] = {
 """The values of `config.detector.loss` and `config.classifier.loss`."""
 
 
-def inverse_frequencies(
-  gold: Iterable[tuple[np.ndarray, np.ndarray]],
-) -> np.ndarray:
+def inverse_frequencies(labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
   """Class weights that make all classes count alike.
 
   Args:
-    gold: labels int32[...] and weights float32[...] of each example.
+    labels: int32[M] of all training examples.
+    weights: float32[M].
 
   Returns:
     float32[largest label + 1], proportional to 1 / (sum of the weights of the
     class), mean 1 over the classes that occur; 0 for the others.
   """
-  counts: np.ndarray = np.zeros(0)
-  for labels, weights in gold:
-    total: np.ndarray = np.bincount(
-      np.ravel(labels), np.ravel(weights), len(counts)
-    )
-    total[: len(counts)] += counts
-    counts = total
+  counts = np.bincount(labels, weights)
   occurs = counts > 0
   inverse = np.divide(1.0, counts, out=np.zeros_like(counts), where=occurs)
   scale = occurs.sum() / (inverse.sum() or 1.0)
   return (inverse * scale).astype(np.float32)
 
 
-def bound(loss: Loss, gold: Iterable[tuple[np.ndarray, np.ndarray]]) -> Loss:
+def bind(
+  loss: Loss,
+  labels: np.ndarray,
+  weights: np.ndarray,
+  batches: float,
+  average: str = "expected",
+) -> Loss:
   """A loss of (logits, labels, weights) alone.
 
   Args:
     loss: one of `LOSSES`.
-    gold: labels and weights of each training example; only read for
-      `weighted_cross_entropy`, which gets its class weights from them.
+    labels: int32[M] of all training examples.
+    weights: float32[M].
+    batches: into how many they are divided.
+    average: one of `AVERAGES`; dice, a ratio over the batch, has none.
   """
-  if loss is not weighted_cross_entropy:
-    return loss
-  return functools.partial(loss, class_weights=inverse_frequencies(gold))
+  given: dict[str, Any] = {}
+  if loss is weighted_cross_entropy:
+    given["class_weights"] = inverse_frequencies(labels, weights)
+    weights = weights * given["class_weights"][labels]
+  if average == "expected" and loss is not dice:
+    given["total"] = max(float(np.sum(weights, dtype=float)) / batches, 1e-9)
+  return functools.partial(loss, **given) if given else loss

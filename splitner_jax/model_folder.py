@@ -26,14 +26,14 @@ from safetensors.numpy import save as to_bytes
 
 import splitner_jax
 from splitner_jax import parallel, runtime
-from splitner_jax.data.batches import Batcher, Shape
-from splitner_jax.data.examples import Example, Tokenizer
 from splitner_jax.data.tags import LabelScheme
 from splitner_jax.data.text import TextStyle
 from splitner_jax.errors import UserError
+from splitner_jax.inputs.packing import Group
+from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.losses import LOSSES
 from splitner_jax.models.bert import EncoderConfig
-from splitner_jax.models.heads import SequenceClassifier, TokenClassifier
+from splitner_jax.models.heads import PooledClassifier, TokenClassifier
 from splitner_jax.pretrained.folders import (
   TOKENIZER_FILES,
   folder_or_download,
@@ -43,7 +43,6 @@ from splitner_jax.tasks import (
   AnyTask,
   MentionTask,
   TokenTask,
-  TypeQuestionTask,
 )
 from splitner_jax.trained import Thresholds, TrainedSystem
 
@@ -164,12 +163,6 @@ def _same(one: Tokenizer, other: Tokenizer) -> bool:
 
 def _describe(task: AnyTask) -> dict[str, Any]:
   """A task's part of config.json; `_make_task` undoes it."""
-  if isinstance(task, TypeQuestionTask):
-    asked = [
-      {"type": label, "question": list(words)}
-      for label, words in zip(task.labels, task.questions, strict=True)
-    ]
-    return {**_describe(task.base), "kind": "type questions", "asked": asked}
   encoder = dataclasses.asdict(task.model.encoder)
   del encoder["dtype"]  # The machine's choice, not the model's.
   common = {
@@ -190,12 +183,22 @@ def _describe(task: AnyTask) -> dict[str, Any]:
       "context": task.context,
       "temperature": task.temperature,
     }
+  asked: dict[str, Any] = {"kind": "token"}
+  if task.asked:
+    asked = {
+      "kind": "type questions",
+      "asked": [
+        {"type": label, "question": list(words)}
+        for label, words in zip(task.asked, task.questions, strict=True)
+      ],
+    }
   return {
-    "kind": "token",
+    **asked,
     **common,
     "scheme": task.scheme.name,
     "types": list(task.scheme.types),
-    "question": list(task.question),
+    # Of several, the one that leaves least room for the sentence.
+    "question": list(max((len(q), q) for q in task.questions)[1]),
     "labels_on": task.labels_on,
     "features": list(task.features),
     "pos_tags": list(task.pos_tags),
@@ -294,10 +297,9 @@ def _make_task(
       labels, none_class = tuple(fields["labels"]), fields["none_class"]
       return MentionTask(
         name=name,
-        model=SequenceClassifier(
+        model=PooledClassifier(
           encoder, len(labels) + none_class, fields["pooling"]
         ),
-        features=() if fields["pooling"] == "cls" else (fields["pooling"],),
         loss=loss,
         tokenizer=tokenizer,
         labels=labels,
@@ -308,7 +310,8 @@ def _make_task(
       )
     scheme = LabelScheme(fields["scheme"], tuple(fields["types"]))
     features = tuple(fields["features"])
-    base = TokenTask(
+    asked = fields.get("asked", [])
+    return TokenTask(
       name=name,
       model=TokenClassifier(
         encoder,
@@ -319,19 +322,14 @@ def _make_task(
       loss=loss,
       tokenizer=tokenizer,
       scheme=scheme,
-      question=tuple(fields["question"]),
+      questions=tuple(tuple(each["question"]) for each in asked)
+      or (tuple(fields["question"]),),
+      asked=tuple(each["type"] for each in asked),
       labels_on=fields["labels_on"],
       features=features,
       pos_tags=tuple(fields["pos_tags"]),
       double_sep=fields["double_sep"],
       o_bias=fields["o_bias"],
-    )
-    if fields["kind"] == "token":
-      return base
-    return TypeQuestionTask(
-      base,
-      tuple(asked["type"] for asked in fields["asked"]),
-      tuple(tuple(asked["question"]) for asked in fields["asked"]),
     )
 
 
@@ -367,18 +365,22 @@ def _read_params(path: pathlib.Path, task: AnyTask) -> Any:
 
 def parameter_shapes(task: AnyTask) -> dict[str, tuple[int, ...]]:
   """Shapes of a task's parameters by name; nothing is computed."""
-  tokenizer, features = task.tokenizer, task.features
-  ids, types, texts, _ = tokenizer.join(None, tokenizer([["a"]])[0])
-  zeros = np.zeros(len(ids), np.int32)
-  example = Example(ids, types, texts, 0, 0, zeros, zeros, zeros, pos=zeros)
-  shape = Shape.with_room(8, features, (8, 8))
-  _, batch = Batcher([example], features, tokenizer.pad_id, 1).assemble(
-    np.zeros(1, int), shape.length, [shape]
+  token: np.ndarray = np.zeros(8, np.int32)
+  table: np.ndarray = np.zeros((8, 8), np.int32)
+  arrays = dict.fromkeys(
+    ("input_ids", "token_types", "positions", "segments", "parts", "targets"),
+    token,
   )
+  arrays |= {"char_index": token, "pattern_index": token, "pos_ids": token}
+  arrays |= {
+    f"{name}_{width}": table
+    for name in ("char", "pattern")
+    for width in ("short", "long")
+  }
   variables = jax.eval_shape(
-    task.model.init,
+    lambda key, batch: task.model.init(key, batch, (Group(1, 8),)),
     jax.random.key(0),
-    {key: value[0] for key, value in batch.items()},
+    arrays | {"ranges": np.zeros((8, 2), np.int32)},
   )
   flat = traverse_util.flatten_dict(variables["params"], sep="/")
   return {name: leaf.shape for name, leaf in flat.items()}

@@ -4,9 +4,14 @@ import jax
 import optax
 
 
-def linear_decay(learning_rate: float, steps: int) -> optax.Schedule:
-  """From `learning_rate` at step 0 to 0 at step `steps`, without warm-up."""
-  return optax.linear_schedule(learning_rate, 0.0, steps)
+def linear_decay(learning_rate: float, share: float) -> float:
+  """From `learning_rate` at the start to 0 at the end, without warm-up.
+
+  Args:
+    learning_rate: at the first step.
+    share: how much of all examples of all epochs was read before, 0 to 1.
+  """
+  return learning_rate * (1.0 - share)
 
 
 def decay_mask(params):
@@ -17,22 +22,23 @@ def decay_mask(params):
 
 
 def make(
-  learning_rate: optax.ScalarOrSchedule,
   *,
   weight_decay: float = 0.0,
   clip_norm: float = 1.0,
 ) -> optax.GradientTransformation:
-  """The optimizer of both tasks.
+  """The optimizer of both tasks: its updates are for a learning rate of 1.
+
+  A step multiplies them by its own rate (see `train_step`), which depends on
+  how much was read: epochs need not have the same number of batches.
 
   Args:
-    learning_rate: a number, or a function of the step.
     weight_decay: decoupled, as in AdamW.
     clip_norm: the gradient's global norm is cut to this.
   """
   return optax.chain(
     optax.clip_by_global_norm(clip_norm),
     optax.adamw(
-      learning_rate,
+      1.0,
       b1=0.9,
       b2=0.999,
       eps=1e-8,

@@ -73,6 +73,7 @@ def start(
         "examples": p["examples"],
         "gold_lost_to_length": p["gold_lost_to_length"],
         "padding": p["padding"],
+        "inference_padding": p["inference_padding"],
         "shapes": p["shapes"],
         "steps": p["step"],
         "best_epoch": p["best_epoch"],

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 from ml_collections import ConfigDict
 
 from splitner_jax.errors import UserError
+from splitner_jax.losses import AVERAGES
 from splitner_jax.systems import SYSTEMS, task_names
 
 # The least that a field may be, at the top level and in the tasks' parts.
@@ -16,6 +17,7 @@ _LEAST = {
   "weight_decay": 0,
   "inference_batch_size": 1,
   "checkpoint_every": 1,
+  "row_length": 0,
   "seed": 0,
 }
 
@@ -58,6 +60,8 @@ def check_config(config: ConfigDict) -> None:
     for key in ("learning_rate", "clip_norm"):
       if not settings[key] > 0:
         refuse(key, "not positive")
+    if settings.loss_average not in AVERAGES:
+      refuse("loss_average", f"none of {', '.join(AVERAGES)}")
     if not 0 <= settings.dropout < 1:
       refuse("dropout", "not in [0, 1)")
     if settings.seed > _MOST_SEED:

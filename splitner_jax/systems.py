@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from splitner_jax.data.sentences import ScoredSpan, Sentence
-from splitner_jax.tasks import MentionTask, Run, TokenTask, TypeQuestionTask
+from splitner_jax.tasks import MentionTask, Run, TokenTask
 from splitner_jax.tasks.mentions import NO_ENTITY
-from splitner_jax.tasks.type_questions import first_listed, likeliest
+from splitner_jax.tasks.tokens import first_listed, likeliest
 
 Mentions = list[list[ScoredSpan]]
 
@@ -117,7 +117,7 @@ class SingleQA(System):
   TITLE: ClassVar[str] = "Single(QA)"
   FINDER: ClassVar[str] = "tagger"
 
-  tagger: TypeQuestionTask
+  tagger: TokenTask
   run_tagger: Run
 
   def answer(self, sentences: Sequence[Sentence]) -> Answers:
@@ -154,15 +154,8 @@ def task_names(system: str) -> list[str]:
 def biased(system: System, o_bias: float) -> Any:
   """The system, whose finder decodes with another `o_bias`."""
   name = system.FINDER
-  task = with_o_bias(getattr(system, name), o_bias)
+  task = dataclasses.replace(getattr(system, name), o_bias=o_bias)
   return dataclasses.replace(system, **{name: task})
-
-
-def with_o_bias(task: Any, o_bias: float) -> Any:
-  """A task that finds spans, decoding with another `o_bias`."""
-  if isinstance(task, TypeQuestionTask):
-    return dataclasses.replace(task, base=with_o_bias(task.base, o_bias))
-  return dataclasses.replace(task, o_bias=o_bias)
 
 
 def with_runs(system: System, wrap: Callable[[Run], Run]) -> Any:

@@ -15,18 +15,19 @@ import tensorboardX
 from jax import numpy as jnp
 from ml_collections import ConfigDict
 
-from splitner_jax import losses, optimizer, parallel
+from splitner_jax import losses, optimizer, parallel, runtime
 from splitner_jax.checkpoint import Checkpoints
-from splitner_jax.data.batches import (
-  Batcher,
-  BatchPlan,
-  Shape,
-  fit_buckets,
-)
-from splitner_jax.data.examples import example_lengths
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.errors import UserError
 from splitner_jax.forward import Forward
+from splitner_jax.inputs.batches import Batch, Batcher
+from splitner_jax.inputs.packing import (
+  Layout,
+  TextKeys,
+  num_tokens,
+  split_layout,
+)
+from splitner_jax.inputs.plan import Plan, make_plan
 from splitner_jax.progress import bar as progress_bar
 from splitner_jax.runtime import compile_clock
 from splitner_jax.tasks import Task
@@ -53,32 +54,46 @@ class Setup:
 
   Attributes:
     plan: which examples make up each batch.
-    shapes: shapes of the batches.
     batcher: makes the arrays.
     loss: the task's, of logits, labels and weights.
     transform: the optimizer.
     frozen: parts of the parameters that do not learn.
-    total_steps: steps of all epochs.
+    learning_rate: at the first step.
+    epochs: how many there are.
     lost: gold mentions that no example holds, for their sentence is too long.
   """
 
   task: Task
-  plan: BatchPlan
-  shapes: list[Shape]
+  plan: Plan
   batcher: Batcher
   loss: losses.Loss
   transform: optax.GradientTransformation
   frozen: tuple[str, ...]
-  total_steps: int
-  seed: int
+  learning_rate: float
+  epochs: int
   lost: int
 
-  def batch(self, step: int) -> dict[str, np.ndarray]:
-    """The arrays of a global step."""
-    length, rows = self.plan.batch(step)
-    _, batch = self.batcher.assemble(rows, length, self.shapes)
-    del batch["row_mask"]
-    return batch
+  def batches(
+    self, epoch: int, first: int = 0, read: int = 0
+  ) -> Iterator[tuple[Batch, int]]:
+    """The batches of an epoch, with the learning rate of their step.
+
+    Args:
+      epoch: from 0.
+      first: how many of the epoch's batches are left out.
+      read: examples that these held.
+
+    Yields:
+      A batch, and how many examples of the epoch are read with it.
+    """
+    devices = parallel.device_count()
+    for placement in self.plan.epoch(epoch, first):
+      batch = self.batcher.assemble(placement)
+      share = (epoch + read / self.plan.count) / max(self.epochs, 1)
+      rate = optimizer.linear_decay(self.learning_rate, share)
+      batch.arrays["learning_rate"] = np.full(devices, rate, np.float32)
+      read += len(placement.examples)
+      yield batch, read
 
   def fresh_state(self, fill: Callable[[Any], Any] = lambda p: p) -> TrainState:
     """The state before the first step, on one device.
@@ -86,26 +101,35 @@ class Setup:
     Args:
       fill: puts pretrained weights into fresh parameters.
     """
-    params = fill(init_params(self.task, self.seed, self.batch(0)))
+    batch, _ = next(self.batches(0))
+    params = fill(init_params(self.task, self.plan.seed, batch))
     trained, _ = split(params, self.frozen)
     return TrainState(
       jnp.zeros((), jnp.int32),
-      jnp.asarray(self.seed, jnp.uint32),
+      jnp.asarray(self.plan.seed, jnp.uint32),
       params,
       self.transform.init(trained),
     )
 
-  def make_step(self) -> Step:
+  def layouts(self) -> list[Layout]:
+    """The rows of one device, for each shape of a batch."""
+    devices = parallel.device_count()
+    return [split_layout(s.layout, devices) for s in self.plan.shapes]
+
+  def make_step(self, layout: Layout) -> Step:
     """One training step, to be compiled by `parallel.compile_step`."""
-    return make_step(self.task.model, self.loss, self.transform, self.frozen)
+    return make_step(
+      self.task.model, layout, self.loss, self.transform, self.frozen
+    )
 
   def facts(self) -> dict[str, Any]:
     """What the report says of it."""
     return {
-      "examples": len(self.plan.lengths),
+      "examples": self.plan.count,
+      "batches": round(self.plan.batches),
       "gold_lost_to_length": self.lost,
-      "padding": round(self.plan.padding(), 4),
-      "shapes": [list(shape) for shape in self.shapes],
+      "padding": round(self.plan.padding, 4),
+      "shapes": [shape.describe() for shape in self.plan.shapes],
     }
 
 
@@ -113,57 +137,60 @@ def prepare(
   task: Task, settings: ConfigDict, sentences: Sequence[Sentence]
 ) -> Setup:
   """Examples, batches and optimizer of a task; see `train`."""
-  devices = parallel.device_count()
-  if settings.batch_size % devices:
-    raise UserError(
-      f"config.batch_size: {settings.batch_size} rows cannot be shared by "
-      f"{devices} devices; use a multiple of {devices}"
-    )
   examples, lost = task.training_examples(sentences)
-  if not examples:
+  if not len(examples):
     raise UserError(
       f"{task.name}: the training sentences hold no mention to learn from"
     )
-  lengths = example_lengths(examples)
-  # The model may have no positions for what rounding adds.
-  buckets = np.minimum(
-    fit_buckets(lengths, settings.batch_size), task.tokenizer.max_length
-  ).tolist()
-  plan = BatchPlan(lengths, settings.batch_size, settings.seed, tuple(buckets))
-  batcher = Batcher(
+  text_keys = TextKeys(examples, task.features, task.tokenizer.reference)
+  plan = make_plan(
     examples,
-    task.features,
-    task.tokenizer.pad_id,
-    devices,
-    task.tokenizer.reference,
+    text_keys,
+    batch_size=settings.batch_size,
+    seed=settings.seed,
+    row_length=settings.row_length or runtime.row_length(),
   )
-  shapes = batcher.fit_shapes(plan)
-  total_steps = settings.epochs * plan.steps_per_epoch
+  devices = parallel.device_count()
   transform = optimizer.make(
-    optimizer.linear_decay(settings.learning_rate, max(total_steps, 1)),
     weight_decay=settings.weight_decay,
     clip_norm=settings.clip_norm,
   )
   log.info(
-    "%s: %d examples, %d steps an epoch, %.1f%% padding, %d gold mentions "
-    "lost to length; shapes (length, texts): %s",
+    "%s: %d examples, about %d batches an epoch, %.1f%% padding, %d gold "
+    "mentions lost to length; shapes: %s",
     task.name,
     len(examples),
-    plan.steps_per_epoch,
-    100 * plan.padding(),
+    plan.batches,
+    100 * plan.padding,
     lost,
-    "; ".join(_describe(shape) for shape in shapes),
+    "; ".join(shape.describe() for shape in plan.shapes),
   )
+  for shape in plan.shapes:
+    tokens = num_tokens(shape.layout)
+    more = devices * num_tokens(split_layout(shape.layout, devices)) - tokens
+    if more:
+      log.info(
+        "%s: empty rows make up for %d devices: %.0f%% more tokens in a batch; "
+        "another config.batch_size or config.row_length may need fewer",
+        task.name,
+        devices,
+        100 * more / tokens,
+      )
   return Setup(
     task,
     plan,
-    shapes,
-    batcher,
-    losses.bound(task.loss, ((e.labels, e.weights) for e in examples)),
+    Batcher(examples, task.features, text_keys, task.tokenizer.pad_id, devices),
+    losses.bind(
+      task.loss,
+      examples.labels,
+      examples.weights,
+      plan.batches,
+      settings.loss_average,
+    ),
     transform,
     (BACKBONE,) if settings.freeze_backbone else (),
-    total_steps,
-    settings.seed,
+    settings.learning_rate,
+    settings.epochs,
     lost,
   )
 
@@ -172,6 +199,10 @@ def fresh_progress() -> dict[str, Any]:
   """What a checkpoint knows beside the state; all of it JSON."""
   return {
     "step": 0,
+    # Whole epochs, and of the one under way the batches and examples read.
+    "epoch": 0,
+    "batch": 0,
+    "read": 0,
     "best_f1": -1.0,
     "best_epoch": 0,
     "stale": 0,
@@ -221,16 +252,15 @@ def train(
 
   Returns:
     The parameters of the best dev F1, replicated, and the final progress (see
-    `fresh_progress`) with `gold_lost_to_length`, `padding` and `shapes`.
+    `fresh_progress`) with what `Setup.facts` says.
 
   Raises:
-    UserError: no examples, a batch that the devices cannot share, a loss that
-      is not finite.
+    UserError: no examples, or a loss that is not finite.
   """
   # Data.
   train_sentences, dev_sentences = splits
   setup = prepare(task, settings, train_sentences)
-  plan, total_steps, facts = setup.plan, setup.total_steps, setup.facts()
+  plan, facts = setup.plan, setup.facts()
 
   # State. Where parameters come from, the first that applies:
   # 1. a finished run: its best checkpoint; 2. a run that was cut off: its
@@ -251,7 +281,10 @@ def train(
     state = parallel.replicate(setup.fresh_state(fill))
 
   # Step.
-  train_step = parallel.compile_step(setup.make_step())
+  train_steps = {
+    layout: parallel.compile_step(setup.make_step(layout))
+    for layout in setup.layouts()
+  }
   forward = Forward(task, settings.inference_batch_size, progress=True)
   writer = tensorboardX.SummaryWriter(
     str(folder / "tensorboard"), purge_step=progress["step"] or None
@@ -259,9 +292,10 @@ def train(
   watch = _Stopwatch(progress)
   saved_at = time.monotonic()
 
-  def batches(first: int, end: int) -> Iterator[Any]:
-    for step in range(first, end):
-      yield parallel.put_batch(setup.batch(step))
+  def batches() -> Iterator[tuple[Batch, Any, int]]:
+    where = progress["epoch"], progress["batch"], progress["read"]
+    for batch, read in setup.batches(*where):
+      yield batch, parallel.put_batch(batch.arrays), read
 
   def check(step: int, measured) -> None:
     """Looks at a step's metrics, once the next one is under way."""
@@ -284,6 +318,7 @@ def train(
     scores = task.evaluate(
       functools.partial(forward, state.params), dev_sentences
     )
+    progress["inference_padding"] = round(forward.padding, 4)
     if scores["f1"] > progress["best_f1"]:
       checkpoints.save_best(progress["step"], state.params)
       progress.update(best_f1=scores["f1"], best_epoch=epoch, stale=0)
@@ -307,29 +342,33 @@ def train(
 
   # Loop.
   bar = progress_bar(
-    total=total_steps, initial=progress["step"], desc=task.name, unit="step"
+    total=settings.epochs * plan.count,
+    initial=progress["epoch"] * plan.count + progress["read"],
+    desc=task.name,
+    unit="example",
   )
   try:
     while not progress["finished"]:
-      first = progress["step"]
-      # Without epochs only the start is evaluated, as epoch 0.
-      epoch = min(first // plan.steps_per_epoch + 1, settings.epochs)
-      end = min(epoch * plan.steps_per_epoch, total_steps)
       pending = None
-      for step, batch in enumerate(
-        parallel.prefetch(batches(first, end)), first + 1
-      ):
-        state, measured = train_step(state, batch)
+      # Without epochs only the start is evaluated, as epoch 0.
+      coming = parallel.prefetch(batches()) if settings.epochs else iter(())
+      for batch, arrays, read in coming:
+        state, measured = train_steps[batch.layout](state, arrays)
         if pending:
           check(*pending)
-        pending = step, measured
-        progress["step"] = step
-        bar.update()
+        progress["step"] += 1
+        progress["batch"] += 1
+        bar.update(read - progress["read"])
+        progress["read"] = read
+        pending = progress["step"], measured
         late = time.monotonic() - saved_at > SAVE_SECONDS
-        if step < end and (late or step % settings.checkpoint_every == 0):
+        often = progress["step"] % settings.checkpoint_every == 0
+        if read < plan.count and (late or often):
           check(*pending)
           watch.lap()
-          checkpoints.save_latest(step, state, progress, evaluated=False)
+          checkpoints.save_latest(
+            progress["step"], state, progress, evaluated=False
+          )
           saved_at = time.monotonic()
           watch.skip()
       if pending:
@@ -337,9 +376,10 @@ def train(
         watch.lap()
         progress["epoch_seconds"].append(round(progress["seconds"], 3))
         progress["seconds"] = 0.0
-      evaluate(epoch)
+        progress.update(epoch=progress["epoch"] + 1, batch=0, read=0)
+      evaluate(progress["epoch"])
       progress["finished"] = (
-        progress["step"] >= total_steps
+        progress["epoch"] >= settings.epochs
         or progress["stale"] >= settings.patience
       )
       checkpoints.save_latest(progress["step"], state, progress, evaluated=True)
@@ -353,15 +393,6 @@ def train(
   params = checkpoints.best()
   checkpoints.close()
   return params, progress | facts
-
-
-def _describe(shape: Shape) -> str:
-  texts = [
-    f"{name} {size[0]}+{size[1]}"
-    for name, size in (("char", shape.char), ("pattern", shape.pattern))
-    if sum(size)
-  ]
-  return f"{shape.length}" + (f" ({', '.join(texts)})" if texts else "")
 
 
 def _per_type(scores: dict[str, Any]) -> str:

@@ -6,11 +6,12 @@ from typing import Any
 
 import flax.struct
 import jax
-import numpy as np
 import optax
 from flax import linen as nn
 
 from splitner_jax import parallel
+from splitner_jax.inputs.batches import Batch
+from splitner_jax.inputs.packing import Layout
 from splitner_jax.losses import Loss
 from splitner_jax.tasks import Task
 
@@ -30,12 +31,13 @@ class TrainState(flax.struct.PyTreeNode):
 Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
 
 
-def init_params(task: Task, seed: int, batch: dict[str, np.ndarray]) -> Any:
+def init_params(task: Task, seed: int, batch: Batch) -> Any:
   """Fresh parameters, from one device's part of any batch."""
   # Tasks with one seed must not start alike.
   key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(task.name.encode()))
-  example = {name: value[0] for name, value in batch.items()}
-  return jax.jit(task.model.init)(key, example)["params"]
+  arrays = {name: value[0] for name, value in batch.arrays.items()}
+  init = jax.jit(task.model.init, static_argnums=2)
+  return init(key, arrays, batch.layout)["params"]
 
 
 def split(
@@ -50,6 +52,7 @@ def split(
 
 def make_step(
   model: nn.Module,
+  layout: Layout,
   loss: Loss,
   transform: optax.GradientTransformation,
   frozen: Collection[str] = (),
@@ -58,8 +61,10 @@ def make_step(
 
   Args:
     model: what is trained.
-    loss: of logits, labels and weights (see `losses.bound`).
-    transform: the optimizer; it only sees what learns (see `split`).
+    layout: the rows of one device.
+    loss: of logits, labels and weights (see `losses.bind`).
+    transform: the optimizer, whose updates are for a learning rate of 1; it
+      only sees what learns (see `split`). The batch brings `learning_rate`.
     frozen: top-level parts of the parameters that keep their values. The
       loss is not differentiated by them, which spares the backward pass.
   """
@@ -72,13 +77,14 @@ def make_step(
 
     def loss_of(trained):
       logits = model.apply(
-        {"params": trained | kept}, batch, False, rngs={"dropout": key}
+        {"params": trained | kept}, batch, layout, False, rngs={"dropout": key}
       )
       return loss(parallel.global_rows(logits), labels, weights)
 
     value, grads = jax.value_and_grad(loss_of)(trained)
     grads = parallel.sum_over_devices(grads)
     updates, opt_state = transform.update(grads, state.opt_state, trained)
+    updates = optax.tree.scale(batch["learning_rate"], updates)
     new_state = state.replace(
       step=state.step + 1,
       params=optax.apply_updates(trained, updates) | kept,

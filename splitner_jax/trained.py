@@ -1,13 +1,14 @@
 """A trained system: what training hands to prediction."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from splitner_jax.data.text import TextStyle
 from splitner_jax.forward import Forward
 from splitner_jax.systems import SYSTEMS, System, task_names
-from splitner_jax.tasks import AnyTask, Run
+from splitner_jax.tasks import AnyTask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,25 +58,15 @@ class TrainedSystem:
     )
 
   def system(self, batch_size: int) -> System:
-    """The system, with forward passes of so many rows."""
+    """The system, with forward passes of so many sentences."""
     fields: dict[str, Any] = dict(self.tasks)
     for name, task in self.tasks.items():
-      fields[f"run_{name}"] = _run(task, self.params[name], batch_size)
+      fields[f"run_{name}"] = functools.partial(
+        Forward(task, batch_size), self.params[name]
+      )
     return SYSTEMS[self.kind](**fields, min_score=self.min_score)
 
   @property
   def labels(self) -> tuple[str, ...]:
     """The entity types."""
     return next(t.labels for t in self.tasks.values() if t.labels)
-
-
-def _run(task: AnyTask, params: Any, batch_size: int) -> Run:
-  """The forward pass; a few examples do not pay for a whole batch's rows."""
-  large = Forward(task, batch_size)
-  small = Forward(task, max(1, batch_size // 8))
-
-  def run(examples):
-    few = len(examples) <= small.batch_size
-    return (small if few else large)(params, examples)
-
-  return run

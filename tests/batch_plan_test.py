@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from splitner_jax.data.batches import BatchPlan, fit_buckets, inference_batches
+from splitner_jax.inputs.batches import BatchPlan, fit_buckets, inference_batches
 
 
 def _padded(lengths: np.ndarray, buckets: Sequence[int]) -> int:

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from splitner_jax.data import patterns
-from splitner_jax.data.batches import Batcher, BatchPlan, Shape, fit_buckets
-from splitner_jax.data.examples import Example
-from splitner_jax.data.text_tables import SHORT_WIDTH
+from splitner_jax.inputs import patterns
+from splitner_jax.inputs.batches import Batcher, BatchPlan, Shape, fit_buckets
+from splitner_jax.inputs.tokenizer import Example
+from splitner_jax.inputs.text_tables import SHORT_WIDTH
 
 
 def _example(

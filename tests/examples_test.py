@@ -10,7 +10,7 @@ import tiny
 import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
 
-from splitner_jax.data.examples import (
+from splitner_jax.inputs.tokenizer import (
   MAX_WORD_PIECES,
   Pieces,
   Tokenizer,

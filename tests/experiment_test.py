@@ -11,8 +11,8 @@ from safetensors.numpy import load_file, save_file
 from configs import wnut17
 from splitner_jax import experiment, pretrained
 from splitner_jax.data import formats
-from splitner_jax.data.batches import Batcher, Shape
-from splitner_jax.data.examples import Example
+from splitner_jax.inputs.batches import Batcher, Shape
+from splitner_jax.inputs.tokenizer import Example
 from splitner_jax.errors import UserError
 from splitner_jax.models.heads import SequenceClassifier, TokenClassifier
 from tests import tiny

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from splitner_jax import forward, parallel
-from splitner_jax.data.batches import Batcher
-from splitner_jax.data.examples import Example
+from splitner_jax.inputs.batches import Batcher
+from splitner_jax.inputs.tokenizer import Example
 from splitner_jax.data.sentences import Sentence
 from tests import tiny_system
 

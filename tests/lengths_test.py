@@ -7,7 +7,7 @@ import types
 import numpy as np
 import pytest
 
-from splitner_jax.data.examples import Tokenizer
+from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.errors import UserError
 from splitner_jax.reproduce import lengths
 from tests import tiny

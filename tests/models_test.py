@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from splitner_jax.data import patterns
-from splitner_jax.data.batches import Batcher, Shape
-from splitner_jax.data.examples import Example
+from splitner_jax.inputs import patterns
+from splitner_jax.inputs.batches import Batcher, Shape
+from splitner_jax.inputs.tokenizer import Example
 from splitner_jax.models.bert import Dropout, Encoder, EncoderConfig
 from splitner_jax.models.features import POS_SIZE
 from splitner_jax.models.heads import SequenceClassifier, TokenClassifier

@@ -13,9 +13,9 @@ import pytest
 from jax import numpy as jnp
 
 from splitner_jax import losses, optimizer, parallel, train_step
-from splitner_jax.data import patterns
-from splitner_jax.data.batches import Batcher, BatchPlan, Shape
-from splitner_jax.data.examples import Example
+from splitner_jax.inputs import patterns
+from splitner_jax.inputs.batches import Batcher, BatchPlan, Shape
+from splitner_jax.inputs.tokenizer import Example
 from splitner_jax.models import features
 from splitner_jax.models.bert import EncoderConfig
 from splitner_jax.models.heads import SequenceClassifier, TokenClassifier

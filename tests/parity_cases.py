@@ -15,6 +15,7 @@ from jax import numpy as jnp
 from safetensors import numpy as safetensors_numpy
 
 from splitner_jax import losses, pretrained
+from splitner_jax.inputs.packing import Group
 from splitner_jax.models import heads
 
 Arrays = dict[str, np.ndarray]
@@ -60,9 +61,9 @@ class Case:
     self.backbone = pretrained.read_backbone(str(folder))
     self.head = pretrained.read_head(str(folder))
     self.is_classifier = self.description["model"] == "classifier"
-    self.model: heads.SequenceClassifier | heads.TokenClassifier
+    self.model: heads.PooledClassifier | heads.TokenClassifier
     if self.is_classifier:
-      self.model = heads.SequenceClassifier(
+      self.model = heads.PooledClassifier(
         self.backbone.encoder, self.head.num_labels
       )
     else:
@@ -75,8 +76,13 @@ class Case:
         mask_char_padding=False,
       )
     self.mask = self.arrays["attention_mask"] > 0
+    self.layout = (Group(*self.mask.shape),)
     self.batch = self._batch()
-    shapes = jax.eval_shape(self.model.init, jax.random.key(0), self.batch)
+    shapes = jax.eval_shape(
+      lambda key, batch: self.model.init(key, batch, self.layout),
+      jax.random.key(0),
+      self.batch,
+    )
     self.params = pretrained.fill(
       jax.tree.map(lambda x: np.zeros(x.shape), shapes["params"]),
       str(folder),
@@ -84,30 +90,40 @@ class Case:
     )
 
   def _batch(self) -> dict[str, jax.Array]:
+    """Each sequence is a row; each token is a target, of classifiers [CLS]."""
+    rows, length = self.mask.shape
+    numbers = np.arange(rows * length, dtype=np.int32).reshape(rows, length)
+    segments = np.where(self.mask, 1 + np.arange(rows)[:, None], 0)
     batch = {
       "input_ids": self.arrays["input_ids"].astype(np.int32),
       "token_types": self.arrays["token_type_ids"].astype(np.int32),
-      "mask": self.mask,
+      "positions": numbers % length,
+      "segments": segments.astype(np.int32),
+      "parts": 0 * numbers,
+      "targets": numbers[:, 0] if self.is_classifier else numbers,
     }
     for feature in self.head.features:
       # Each token is a row of its own.
       ids = self.arrays[f"{feature}_ids"].astype(np.int32)
-      rows = np.arange(self.mask.size, dtype=np.int32)
       batch[f"{feature}_short"] = np.zeros((0, 8), np.int32)
       batch[f"{feature}_long"] = ids.reshape(-1, ids.shape[-1])
-      batch[f"{feature}_index"] = rows.reshape(self.mask.shape)
-    return jax.tree.map(jnp.asarray, batch)
+      batch[f"{feature}_index"] = numbers
+    tables = ("short", "long")
+    return {
+      name: jnp.asarray(x if name.endswith(tables) else x.reshape(-1))
+      for name, x in batch.items()
+    }
 
   def loss(self, params) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss, and the outputs that it came from."""
     logits, state = self.model.apply(
-      {"params": params}, self.batch, mutable=["intermediates"]
+      {"params": params}, self.batch, self.layout, mutable=["intermediates"]
     )
     outputs = {k: v[0] for k, v in state["intermediates"].items()}
     outputs["logits"] = logits
     if self.is_classifier:
       outputs["pooled"] = outputs["classifier_input"]
-    labels = jnp.asarray(self.arrays["labels"], jnp.int32)
+    labels = jnp.asarray(self.arrays["labels"], jnp.int32).reshape(-1)
     name = self.description["loss"]
     if self.is_classifier and self.backbone.is_roberta:
       # The reference has no other loss there (model_span_roberta.py).
@@ -115,7 +131,7 @@ class Case:
     counts = labels >= 0
     if name == "dice" and not self.is_classifier:
       # An ignored token trains class 0 in the reference's dice (loss.py).
-      counts = jnp.asarray(self.mask)
+      counts = jnp.asarray(self.mask).reshape(-1)
     loss = losses.LOSSES[name](
       logits, jnp.maximum(labels, 0), counts.astype(jnp.float32)
     )
@@ -123,7 +139,8 @@ class Case:
 
   def largest_difference(self, name: str, values: jax.Array) -> float:
     """To the case's numbers, where the attention mask counts."""
-    difference = np.abs(np.asarray(values) - self.arrays[name])
+    expected = self.arrays[name]
+    difference = np.abs(np.asarray(values).reshape(expected.shape) - expected)
     return float(
       difference[self.mask].max() if difference.ndim == 3 else difference.max()
     )

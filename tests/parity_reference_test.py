@@ -54,13 +54,13 @@ def test_case(path: pathlib.Path, tmp_path: pathlib.Path) -> None:
 
 def test_three_steps(tmp_path: pathlib.Path) -> None:
   case = Case(SMALL_CASES / "roberta_classifier", tmp_path)
-  rule = optimizer.make(1e-4, weight_decay=0.01, clip_norm=0.1)
+  rule = optimizer.make(weight_decay=0.01, clip_norm=0.1)
 
   @jax.jit
   def step(params, state):
     gradient, _ = jax.grad(case.loss, has_aux=True)(params)
     updates, state = rule.update(gradient, state, params)
-    return jax.tree.map(lambda p, u: p + u, params, updates), state
+    return jax.tree.map(lambda p, u: p + 1e-4 * u, params, updates), state
 
   params, state = case.params, rule.init(case.params)
   for _ in range(3):

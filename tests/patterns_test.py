@@ -5,7 +5,7 @@ import string
 import numpy as np
 import pytest
 
-from splitner_jax.data import patterns
+from splitner_jax.inputs import patterns
 
 # In the order in which their ids are given.
 _PUNCTUATION = ",;.!?:'\"/\\|_@#$%^&*~`+-=<>()[]{}"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from splitner_jax import Entity, SplitNER, model_folder
-from splitner_jax.data.batches import inference_batches
+from splitner_jax.inputs.batches import inference_batches
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.errors import UserError
 from splitner_jax.trained import Thresholds, TrainedSystem

@@ -2,7 +2,7 @@
 
 import pytest
 
-from splitner_jax.data import questions
+from splitner_jax.inputs import questions
 from splitner_jax.errors import UserError
 
 

@@ -9,7 +9,7 @@ import pytest
 from configs import common
 from splitner_jax import joining, tasks
 from splitner_jax.calibration import remembering
-from splitner_jax.data.examples import Example, LazyExamples, Tokenizer
+from splitner_jax.inputs.tokenizer import Example, LazyExamples, Tokenizer
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.errors import UserError
 from splitner_jax.models.bert import EncoderConfig

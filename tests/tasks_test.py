@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from configs import common
 from splitner_jax import losses, tasks
-from splitner_jax.data.examples import Example, Tokenizer
+from splitner_jax.inputs.tokenizer import Example, Tokenizer
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.data.tags import LabelScheme
 from splitner_jax.errors import UserError

@@ -10,7 +10,7 @@ from flax import traverse_util
 
 from configs import common
 from splitner_jax import parallel, pretrained, tasks
-from splitner_jax.data.examples import Tokenizer
+from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.data.text import TextStyle
 from splitner_jax.model_folder import parameter_shapes

@@ -19,8 +19,8 @@ from jax import numpy as jnp
 from configs import common
 from splitner_jax import losses, parallel, train
 from splitner_jax.checkpoint import Checkpoints
-from splitner_jax.data.batches import Batcher
-from splitner_jax.data.examples import Example, LazyExamples
+from splitner_jax.inputs.batches import Batcher
+from splitner_jax.inputs.tokenizer import Example, LazyExamples
 from splitner_jax.errors import UserError
 from splitner_jax.settings import task_settings
 from tests import runs

@@ -1,7 +1,12 @@
 """BERT and RoBERTa encoders.
 
-Shape suffixes: B sequences of a batch, L tokens of a sequence, H hidden size,
-N attention heads, K size of one head (N * K = H), F feed-forward size.
+Shape suffixes: T tokens of a batch, R rows of a group, L tokens of a row, H
+hidden size, N attention heads, K size of one head (N * K = H), F feed-forward
+size.
+
+A batch is packed (see `inputs.packing`): everything runs over its T tokens flat
+but attention, which runs over each group of rows of one length. Nothing but
+`attention_biases` knows which tokens belong together.
 
 One module serves both families: RoBERTa differs only in where its positions
 start and in having a single token type. The layers are post-norm, as published
@@ -9,11 +14,15 @@ start and in having a single token type. The layers are post-norm, as published
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 from flax import linen as nn
 from jax import numpy as jnp
+
+from splitner_jax.inputs.packing import Layout
+
+Batch = Mapping[str, jax.Array]
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
   "gelu": lambda x: jax.nn.gelu(x, approximate=False),
@@ -102,7 +111,11 @@ class Embeddings(nn.Module):
 
   @nn.compact
   def __call__(
-    self, ids_BxL: jax.Array, types_BxL: jax.Array, deterministic: bool
+    self,
+    ids_T: jax.Array,
+    types_T: jax.Array,
+    positions_T: jax.Array,
+    deterministic: bool,
   ) -> jax.Array:
     cfg = self.config
 
@@ -112,21 +125,47 @@ class Embeddings(nn.Module):
     word = table("word", cfg.vocab_size)
     position = table("position", cfg.max_positions)
     token_type = table("token_type", cfg.type_vocab_size)
-    length = ids_BxL.shape[1]
-    # A slice, not a gather: its gradient is a pad, not a scatter.
-    position_LxH = position[cfg.position_offset : cfg.position_offset + length]
     if cfg.type_vocab_size == 1:
-      type_BxLxH = token_type[None, :1]
+      type_TxH = token_type[:1]
     else:
       # Selecting between two rows is cheaper than gathering, both ways.
-      second = (types_BxL == 1)[..., None]
-      type_BxLxH = jnp.where(
-        second, token_type[None, 1:2], token_type[None, :1]
-      )
-    hidden_BxLxH = word[ids_BxL] + position_LxH[None] + type_BxLxH
-    hidden_BxLxH = LayerNorm(cfg.layer_norm_eps, name="norm")(hidden_BxLxH)
-    hidden_BxLxH = hidden_BxLxH.astype(cfg.dtype)
-    return Dropout(cfg.hidden_dropout)(hidden_BxLxH, deterministic)
+      second = (types_T == 1)[:, None]
+      type_TxH = jnp.where(second, token_type[1:2], token_type[:1])
+    position_TxH = position[positions_T + cfg.position_offset]
+    hidden_TxH = word[ids_T] + position_TxH + type_TxH
+    hidden_TxH = LayerNorm(cfg.layer_norm_eps, name="norm")(hidden_TxH)
+    hidden_TxH = hidden_TxH.astype(cfg.dtype)
+    return Dropout(cfg.hidden_dropout)(hidden_TxH, deterministic)
+
+
+def group_rows(x_T: jax.Array, layout: Layout) -> list[jax.Array]:
+  """Splits tokens into the rows of each group: [T, ...] to [R, L, ...]."""
+  groups, start = [], 0
+  for rows, length in layout:
+    part = jax.lax.slice_in_dim(x_T, start, start + rows * length)
+    groups.append(part.reshape(rows, length, *x_T.shape[1:]))
+    start += rows * length
+  return groups
+
+
+def attention_biases(
+  segments_T: jax.Array, parts_T: jax.Array, layout: Layout
+) -> list[jax.Array]:
+  """What is added to the attention scores of each group, float32[R, 1, L, L].
+
+  0 where token i sees token j, else the lowest number: they have to be of the
+  same segment, and j of part 0 or of the part of i.
+  """
+  lowest = jnp.finfo(jnp.float32).min
+  biases = []
+  for segments_RxL, parts_RxL in zip(
+    group_rows(segments_T, layout), group_rows(parts_T, layout), strict=True
+  ):
+    same_RxLxL = segments_RxL[:, :, None] == segments_RxL[:, None, :]
+    parts_Rx1xL = parts_RxL[:, None, :]
+    open_RxLxL = (parts_Rx1xL == 0) | (parts_Rx1xL == parts_RxL[:, :, None])
+    biases.append(jnp.where(same_RxLxL & open_RxLxL, 0.0, lowest)[:, None])
+  return biases
 
 
 class Attention(nn.Module):
@@ -136,38 +175,43 @@ class Attention(nn.Module):
 
   @nn.compact
   def __call__(
-    self, hidden_BxLxH: jax.Array, bias_Bx1x1xL: jax.Array, deterministic: bool
+    self,
+    hidden_TxH: jax.Array,
+    biases: Sequence[jax.Array],
+    layout: Layout,
+    deterministic: bool,
   ) -> jax.Array:
     cfg = self.config
     head_size = cfg.hidden_size // cfg.num_heads
+    dropout = Dropout(cfg.attention_dropout)
 
-    def heads(name: str) -> jax.Array:
-      x_BxLxH = _dense(cfg, cfg.hidden_size, name)(hidden_BxLxH)
-      x_BxLxNxK = x_BxLxH.reshape(*x_BxLxH.shape[:2], cfg.num_heads, head_size)
+    def heads(name: str) -> list[jax.Array]:
+      x_TxH = _dense(cfg, cfg.hidden_size, name)(hidden_TxH)
+      x_TxNxK = x_TxH.reshape(-1, cfg.num_heads, head_size)
       # Head axis first: batched matrix products on contiguous blocks.
-      return x_BxLxNxK.transpose(0, 2, 1, 3)
+      return [x.transpose(0, 2, 1, 3) for x in group_rows(x_TxNxK, layout)]
 
-    query_BxNxLxK, key_BxNxLxK = heads("query"), heads("key")
-    value_BxNxLxK = heads("value")
-    query_BxNxLxK = query_BxNxLxK * (head_size**-0.5)
-    scores_BxNxLxL = jnp.einsum(
-      "bnqk,bnlk->bnql",
-      query_BxNxLxK,
-      key_BxNxLxK,
-      preferred_element_type=jnp.float32,
-    )
-    weights_BxNxLxL = jax.nn.softmax(scores_BxNxLxL + bias_Bx1x1xL, axis=-1)
-    weights_BxNxLxL = weights_BxNxLxL.astype(cfg.dtype)
-    weights_BxNxLxL = Dropout(cfg.attention_dropout)(
-      weights_BxNxLxL, deterministic
-    )
-    mixed_BxNxLxK = jnp.einsum(
-      "bnql,bnlk->bnqk", weights_BxNxLxL, value_BxNxLxK
-    )
-    mixed_BxLxH = mixed_BxNxLxK.transpose(0, 2, 1, 3).reshape(
-      hidden_BxLxH.shape
-    )
-    return _dense(cfg, cfg.hidden_size, "output")(mixed_BxLxH)
+    mixed = []
+    for query_RxNxLxK, key_RxNxLxK, value_RxNxLxK, bias_Rx1xLxL in zip(
+      heads("query"), heads("key"), heads("value"), biases, strict=True
+    ):
+      scores_RxNxLxL = jnp.einsum(
+        "rnqk,rnlk->rnql",
+        query_RxNxLxK * (head_size**-0.5),
+        key_RxNxLxK,
+        preferred_element_type=jnp.float32,
+      )
+      weights_RxNxLxL = jax.nn.softmax(scores_RxNxLxL + bias_Rx1xLxL, axis=-1)
+      weights_RxNxLxL = dropout(
+        weights_RxNxLxL.astype(cfg.dtype), deterministic
+      )
+      mixed_RxNxLxK = jnp.einsum(
+        "rnql,rnlk->rnqk", weights_RxNxLxL, value_RxNxLxK
+      )
+      mixed.append(
+        mixed_RxNxLxK.transpose(0, 2, 1, 3).reshape(-1, cfg.hidden_size)
+      )
+    return _dense(cfg, cfg.hidden_size, "output")(jnp.concatenate(mixed))
 
 
 class Layer(nn.Module):
@@ -177,21 +221,25 @@ class Layer(nn.Module):
 
   @nn.compact
   def __call__(
-    self, hidden_BxLxH: jax.Array, bias_Bx1x1xL: jax.Array, deterministic: bool
+    self,
+    hidden_TxH: jax.Array,
+    biases: Sequence[jax.Array],
+    layout: Layout,
+    deterministic: bool,
   ) -> jax.Array:
     cfg = self.config
     dropout = Dropout(cfg.hidden_dropout)
-    x_BxLxH = Attention(cfg, name="attention")(
-      hidden_BxLxH, bias_Bx1x1xL, deterministic
+    x_TxH = Attention(cfg, name="attention")(
+      hidden_TxH, biases, layout, deterministic
     )
-    hidden_BxLxH = LayerNorm(cfg.layer_norm_eps, name="attention_norm")(
-      hidden_BxLxH + dropout(x_BxLxH, deterministic)
+    hidden_TxH = LayerNorm(cfg.layer_norm_eps, name="attention_norm")(
+      hidden_TxH + dropout(x_TxH, deterministic)
     )
-    x_BxLxF = _dense(cfg, cfg.intermediate_size, "intermediate")(hidden_BxLxH)
-    x_BxLxF = ACTIVATIONS[cfg.activation](x_BxLxF)
-    x_BxLxH = _dense(cfg, cfg.hidden_size, "output")(x_BxLxF)
+    x_TxF = _dense(cfg, cfg.intermediate_size, "intermediate")(hidden_TxH)
+    x_TxF = ACTIVATIONS[cfg.activation](x_TxF)
+    x_TxH = _dense(cfg, cfg.hidden_size, "output")(x_TxF)
     return LayerNorm(cfg.layer_norm_eps, name="output_norm")(
-      hidden_BxLxH + dropout(x_BxLxH, deterministic)
+      hidden_TxH + dropout(x_TxH, deterministic)
     )
 
 
@@ -202,53 +250,43 @@ class Encoder(nn.Module):
 
   @nn.compact
   def __call__(
-    self,
-    input_ids: jax.Array,
-    token_types: jax.Array,
-    mask: jax.Array,
-    deterministic: bool = True,
+    self, batch: Batch, layout: Layout, deterministic: bool = True
   ) -> jax.Array:
-    """Encodes a batch.
+    """Encodes a packed batch.
 
     Args:
-      input_ids: int32[B, L] ids of the vocabulary; L at most
-        `config.max_length`, since a gather beyond a table raises nothing.
-      token_types: int32[B, L] 0 or 1; ignored by models with one token type.
-      mask: bool[B, L] which tokens are real.
+      batch: int32[T] each: `input_ids`; `token_types` 0 or 1, ignored by models
+        with one token type; `positions` below `config.max_length`, since a
+        gather beyond a table raises nothing; `segments` and `parts` as in
+        `attention_biases`.
+      layout: the rows of the T tokens.
       deterministic: whether dropout is off; if not, the rng stream "dropout"
         is needed.
 
     Returns:
-      `config.dtype`[B, L, H].
-
-    Raises:
-      ValueError: if L is more than the model has positions for.
+      `config.dtype`[T, H].
     """
     cfg = self.config
-    if input_ids.shape[1] > cfg.max_length:
-      raise ValueError(
-        f"{input_ids.shape[1]} tokens, but the model has positions for "
-        f"{cfg.max_length}"
-      )
-    hidden_BxLxH = Embeddings(cfg, name="embeddings")(
-      input_ids, token_types, deterministic
+    hidden_TxH = Embeddings(cfg, name="embeddings")(
+      batch["input_ids"],
+      batch["token_types"],
+      batch["positions"],
+      deterministic,
     )
-    lowest = jnp.finfo(jnp.float32).min
-    bias_Bx1x1xL = jnp.where(mask, 0.0, lowest)[:, None, None, :]
+    biases = attention_biases(batch["segments"], batch["parts"], layout)
     for i in range(cfg.num_layers):
-      hidden_BxLxH = Layer(cfg, name=f"layer_{i}")(
-        hidden_BxLxH, bias_Bx1x1xL, deterministic
+      hidden_TxH = Layer(cfg, name=f"layer_{i}")(
+        hidden_TxH, biases, layout, deterministic
       )
-    return hidden_BxLxH
+    return hidden_TxH
 
 
 class Pooler(nn.Module):
-  """BERT's pooled output: tanh of a linear of the first token."""
+  """BERT's pooled output: tanh of a linear of one hidden state."""
 
   config: EncoderConfig
 
   @nn.compact
-  def __call__(self, hidden_BxLxH: jax.Array) -> jax.Array:
-    return jnp.tanh(
-      _dense(self.config, self.config.hidden_size, "dense")(hidden_BxLxH[:, 0])
-    )
+  def __call__(self, hidden_MxH: jax.Array) -> jax.Array:
+    dense = _dense(self.config, self.config.hidden_size, "dense")
+    return jnp.tanh(dense(hidden_MxH))

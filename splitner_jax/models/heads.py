@@ -1,26 +1,35 @@
-"""Whole models: an encoder with features and a classifier on top.
+"""Whole models: an encoder with features and a classifier at the targets.
 
-A batch is a dict of arrays (see `data.batches`); models return float32 logits
-and also sow "hidden" and "classifier_input" (what the last linear layer
-sees) into the collection "intermediates", for inspection.
+A batch is a dict of arrays that `inputs.batches` makes. For T tokens: those of
+`bert.Encoder`; with the feature "pattern" `pattern_index`, int32[T]. For M
+targets: `targets`, int32[M], the tokens at which the model answers; with
+"char" `char_index`, with "pos" `pos_ids`, int32[M]; for the pooling "mention"
+`ranges`, int32[M, 2], first and end token. The indices are rows of `char_short`
+and `char_long` behind each other, int32[U, W], and the same of "pattern".
+
+Models return float32[M, C] logits, and also sow "hidden" (of all tokens) and
+"classifier_input" (what the last linear layer sees) into the collection
+"intermediates", for inspection.
+
+Shape suffixes as in `bert` and `features`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import jax
 from flax import linen as nn
 from jax import numpy as jnp
 
+from splitner_jax.inputs.packing import Layout
 from splitner_jax.models import features
 from splitner_jax.models.bert import (
+  Batch,
   Dropout,
   Encoder,
   EncoderConfig,
   Pooler,
   normal_init,
 )
-
-Batch = Mapping[str, jax.Array]
 
 
 def _classify(
@@ -36,11 +45,11 @@ def _classify(
 
 
 class TokenClassifier(nn.Module):
-  """Labels for each token: the span detector and the sequence tagger.
+  """Labels of tokens: the span detector and the sequence tagger.
 
   Attributes:
     features: any of "char", "pattern", "pos".
-    char_vocab_size, pattern_vocab_size: ids of `data.patterns`.
+    char_vocab_size, pattern_vocab_size: ids of `inputs.patterns`.
     mask_char_padding: see `features.TextCNN.mask_padding`.
     pos_vocab_size: parts of speech, 0 for none included.
   """
@@ -54,22 +63,21 @@ class TokenClassifier(nn.Module):
   pos_vocab_size: int = 0
 
   @nn.compact
-  def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
-    """Returns logits, float32[B, L, num_labels].
+  def __call__(
+    self, batch: Batch, layout: Layout, deterministic: bool = True
+  ) -> jax.Array:
+    """Returns logits, float32[M, num_labels].
 
     Args:
-      batch: `input_ids`, `token_types` int32[B, L], `mask` bool[B, L]; with
-        features `char_index`, `pattern_index` int32[B, L] into the rows of
-        `char_short`, `char_long`, `pattern_short`, `pattern_long` int32[U, W],
-        and `pos_ids` int32[B, L] below `pos_vocab_size`.
+      batch: see above.
+      layout: the rows of the T tokens.
       deterministic: whether dropout is off.
     """
     cfg = self.encoder
-    hidden_BxLxH = Encoder(cfg, name="encoder")(
-      batch["input_ids"], batch["token_types"], batch["mask"], deterministic
-    )
-    self.sow("intermediates", "hidden", hidden_BxLxH)
-    parts = [hidden_BxLxH]
+    hidden_TxH = Encoder(cfg, name="encoder")(batch, layout, deterministic)
+    self.sow("intermediates", "hidden", hidden_TxH)
+    targets_M = batch["targets"]
+    parts = [hidden_TxH[targets_M]]
     if "char" in self.features:
       parts.append(
         features.CharacterFeature(
@@ -87,7 +95,9 @@ class TokenClassifier(nn.Module):
         )(
           [batch["pattern_short"], batch["pattern_long"]],
           batch["pattern_index"],
-          batch["mask"],
+          batch["segments"],
+          targets_M,
+          layout,
           deterministic,
         )
       )
@@ -97,22 +107,22 @@ class TokenClassifier(nn.Module):
           self.pos_vocab_size, cfg.hidden_dropout, name="pos"
         )(batch["pos_ids"], deterministic)
       )
-    x_BxLxD = jnp.concatenate(parts, axis=-1)
+    x_MxD = jnp.concatenate(parts, axis=-1)
     return _classify(
-      self, x_BxLxD, self.num_labels, cfg.hidden_dropout, deterministic
+      self, x_MxD, self.num_labels, cfg.hidden_dropout, deterministic
     )
 
 
 POOLINGS = ("cls", "mention")
-"""The values of `SequenceClassifier.pooling`."""
+"""The values of `PooledClassifier.pooling`."""
 
 
-class SequenceClassifier(nn.Module):
-  """One label for each sequence: the span classifier.
+class PooledClassifier(nn.Module):
+  """A label for what is asked about: the span classifier.
 
   Attributes:
-    pooling: "cls": the pooler reads the first token, as in the paper.
-      "mention": it reads the mean of the tokens that `mention` marks.
+    pooling: "cls": the pooler reads the target, as in the paper, where it is
+      [CLS]. "mention": it reads the mean of the tokens in the target's range.
   """
 
   encoder: EncoderConfig
@@ -120,28 +130,31 @@ class SequenceClassifier(nn.Module):
   pooling: str = "cls"
 
   @nn.compact
-  def __call__(self, batch: Batch, deterministic: bool = True) -> jax.Array:
-    """Returns logits, float32[B, num_labels]; see `TokenClassifier`.
-
-    With the pooling "mention" the batch also has `mention`, bool[B, L].
-    """
+  def __call__(
+    self, batch: Batch, layout: Layout, deterministic: bool = True
+  ) -> jax.Array:
+    """Returns logits, float32[M, num_labels]; see `TokenClassifier`."""
     cfg = self.encoder
-    hidden_BxLxH = Encoder(cfg, name="encoder")(
-      batch["input_ids"], batch["token_types"], batch["mask"], deterministic
-    )
-    self.sow("intermediates", "hidden", hidden_BxLxH)
+    hidden_TxH = Encoder(cfg, name="encoder")(batch, layout, deterministic)
+    self.sow("intermediates", "hidden", hidden_TxH)
     if self.pooling == "mention":
-      hidden_BxLxH = _mean(hidden_BxLxH, batch["mention"])
-    pooled_BxH = Pooler(cfg, name="pooler")(hidden_BxLxH)
+      read_MxH = _mean(hidden_TxH, batch["ranges"])
+    else:
+      read_MxH = hidden_TxH[batch["targets"]]
+    pooled_MxH = Pooler(cfg, name="pooler")(read_MxH)
     return _classify(
-      self, pooled_BxH, self.num_labels, cfg.hidden_dropout, deterministic
+      self, pooled_MxH, self.num_labels, cfg.hidden_dropout, deterministic
     )
 
 
-def _mean(hidden_BxLxH: jax.Array, where_BxL: jax.Array) -> jax.Array:
-  """The mean of some tokens, [B, 1, H]; zeros where there are none."""
-  where_BxLx1 = where_BxL[..., None].astype(jnp.float32)
-  total_Bx1xH = jnp.sum(hidden_BxLxH * where_BxLx1, axis=1, keepdims=True)
-  count_Bx1x1 = jnp.sum(where_BxLx1, axis=1, keepdims=True)
-  mean_Bx1xH = total_Bx1xH / jnp.maximum(count_Bx1x1, 1.0)
-  return mean_Bx1xH.astype(hidden_BxLxH.dtype)
+def _mean(hidden_TxH: jax.Array, ranges_Mx2: jax.Array) -> jax.Array:
+  """The mean of each range of tokens, [M, H]; zeros where it is empty."""
+  tokens_1xT = jnp.arange(len(hidden_TxH))[None]
+  inside_MxT = (tokens_1xT >= ranges_Mx2[:, :1]) & (
+    tokens_1xT < ranges_Mx2[:, 1:]
+  )
+  total_MxH = jnp.einsum(
+    "mt,th->mh", inside_MxT.astype(jnp.float32), hidden_TxH.astype(jnp.float32)
+  )
+  count_Mx1 = jnp.sum(inside_MxT, axis=1, keepdims=True)
+  return (total_MxH / jnp.maximum(count_Mx1, 1)).astype(hidden_TxH.dtype)

@@ -4,6 +4,7 @@ launch/reproduce.sh lengths
 """
 
 import dataclasses
+import itertools
 import json
 import pathlib
 import statistics
@@ -17,12 +18,11 @@ from ml_collections import ConfigDict
 
 from configs import common
 from splitner_jax import parallel, pretrained, tasks, train
-from splitner_jax.data.batches import Shape
-from splitner_jax.data.examples import Tokenizer
 from splitner_jax.data.lines import write_whole
 from splitner_jax.data.sentences import Sentence, Span
 from splitner_jax.errors import UserError
 from splitner_jax.forward import Forward
+from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.report import machine, markdown_table
 from splitner_jax.reproduce import paper
 from splitner_jax.runtime import compute_dtype, use_compilation_cache
@@ -36,7 +36,7 @@ FEATURES = {
 """The values of `features` that are measured, with their titles."""
 
 _LONGEST = 1000
-_POSITIONS = 1100  # With room for a question.
+_QUESTION = 100  # Room for it, in subwords.
 _MENTION_EVERY = 25  # Words.
 _MENTION_WORDS = 2
 _BATCH = 16
@@ -64,7 +64,7 @@ def made_up(tokenizer: Tokenizer, length: int, count: int) -> list[Sentence]:
     for word in sorted(vocab, key=vocab.__getitem__)
     if word.isascii() and word.isalpha() and word.islower()
   ]
-  sizes = np.diff(tokenizer([words])[0].starts)
+  sizes = np.diff(tokenizer([words]).starts(0))
   words = [w for w, size in zip(words, sizes, strict=True) if size == 1]
   weights = 1.0 / np.arange(1, len(words) + 1)
   rng = np.random.default_rng(length)
@@ -90,16 +90,23 @@ class _Program:
     self._task = task
     self._state: Any = None
 
-  def step(self, setup: train.Setup, index: int) -> None:
-    """One training step, with the making of its batch."""
-    if self._state is None:
-      self._state = parallel.replicate(setup.fresh_state())
-      self._train_step = parallel.compile_step(setup.make_step())
-    # The shape has room for what the first epoch holds.
-    index %= setup.plan.steps_per_epoch
-    batch = parallel.put_batch(setup.batch(index))
-    self._state, measured = self._train_step(self._state, batch)
-    float(measured["loss"])
+  def step(self, setup: train.Setup) -> Callable[[int], None]:
+    """A function that makes one training step, with the making of its batch."""
+    steps = {
+      layout: parallel.compile_step(setup.make_step(layout))
+      for layout in setup.layouts()
+    }
+    coming = (batch for n in itertools.count() for batch, _ in setup.batches(n))
+
+    def step(_: int) -> None:
+      if self._state is None:
+        self._state = parallel.replicate(setup.fresh_state())
+      batch = next(coming)
+      arrays = parallel.put_batch(batch.arrays)
+      self._state, measured = steps[batch.layout](self._state, arrays)
+      float(measured["loss"])
+
+    return step
 
   def forward(self, batch: int) -> tasks.Run:
     """The forward pass with the weights as they are then."""
@@ -112,7 +119,7 @@ class _Tasks(NamedTuple):
 
   detector: tasks.TokenTask
   classifier: tasks.MentionTask
-  tagger: tasks.TypeQuestionTask
+  tagger: tasks.TokenTask
   settings: dict[str, ConfigDict]
   tokens: _Program
   mentions: _Program
@@ -120,16 +127,17 @@ class _Tasks(NamedTuple):
   def setup(
     self, name: str, sentences: Sequence[Sentence], batch: int
   ) -> train.Setup:
-    """The training of a task, in batches of so many rows."""
+    """The training of a task, in batches of so many examples on average."""
     settings = self.settings[name]
     settings.batch_size = batch
     return train.prepare(getattr(self, name), settings, sentences)
 
 
-def _tasks(backbone: str, features: str) -> _Tasks:
-  """The tasks, on an encoder with room for long sentences."""
+def _tasks(backbone: str, features: str, length: int) -> _Tasks:
+  """The tasks, on an encoder with room for sentences of this length."""
+  positions = length + _QUESTION
   config = common.get_config()
-  config.max_length = _POSITIONS
+  config.max_length = positions
   for part in (config.detector, config.tagger):
     part.features = features
     # Random weights would find mentions everywhere, and to join thousands of
@@ -140,11 +148,11 @@ def _tasks(backbone: str, features: str) -> _Tasks:
   )
   encoder = dataclasses.replace(
     found.encoder,
-    max_positions=_POSITIONS + found.encoder.position_offset,
+    max_positions=positions + found.encoder.position_offset,
     hidden_dropout=config.dropout,
     attention_dropout=config.dropout,
   )
-  tokenizer = Tokenizer(found.folder, found.is_roberta, _POSITIONS)
+  tokenizer = Tokenizer(found.folder, found.is_roberta, positions)
   names = ("detector", "classifier", "tagger")
   settings = {name: task_settings(config, name) for name in names}
   shared = encoder, tokenizer
@@ -161,32 +169,14 @@ def _tasks(backbone: str, features: str) -> _Tasks:
   )
 
 
-def _alike(*setups: train.Setup) -> list[train.Setup]:
-  """The same trainings, with batches of one shape: they share a program."""
-  longest = max(int(s.plan.lengths.max()) for s in setups)
-  plans = [dataclasses.replace(s.plan, buckets=(longest,)) for s in setups]
-  pairs = list(zip(setups, plans, strict=True))
-  fitted = [setup.batcher.fit_shapes(plan)[0] for setup, plan in pairs]
-  # Elementwise the most of each table.
-  char, pattern = np.max([shape[1:] for shape in fitted], axis=0).tolist()
-  shape = Shape(longest, tuple(char), tuple(pattern))
-  return [
-    dataclasses.replace(setup, plan=plan, shapes=[shape])
-    for setup, plan in pairs
-  ]
-
-
 def _measure(made: _Tasks, length: int, seconds: float) -> dict[str, Any]:
   """Seconds of 1,000 sentences, for each task in training and inference."""
-  devices = parallel.device_count()
   batch = min(_BATCH, _BATCH_TOKENS // length)
-  batch = -(-batch // devices) * devices
   sentences = made_up(made.detector.tokenizer, length, 2 * _BATCH)
-  detector, tagger = _alike(
-    made.setup("detector", sentences, batch),
-    made.setup("tagger", sentences, batch),
+  detector, tagger, classifier = (
+    made.setup(name, sentences, batch if name != "classifier" else _BATCH)
+    for name in ("detector", "tagger", "classifier")
   )
-  classifier = made.setup("classifier", sentences, _BATCH)
   run_tokens = made.tokens.forward(batch)
   run_mentions = made.mentions.forward(_BATCH)
 
@@ -197,14 +187,12 @@ def _measure(made: _Tasks, length: int, seconds: float) -> dict[str, Any]:
     mentions[i].append(span)
   per_sentence = len(sentences[0].spans)
   actions = {
-    ("training", "detector"): _Action(
-      lambda turn: made.tokens.step(detector, turn), batch
-    ),
+    ("training", "detector"): _Action(made.tokens.step(detector), batch),
     ("training", "classifier"): _Action(
-      lambda turn: made.mentions.step(classifier, turn), _BATCH / per_sentence
+      made.mentions.step(classifier), _BATCH / per_sentence
     ),
     ("training", "tagger"): _Action(
-      lambda turn: made.tokens.step(tagger, turn), batch / len(TYPES)
+      made.tokens.step(tagger), batch / len(TYPES)
     ),
     ("inference", "detector"): _Action(
       lambda _: made.detector.predict(run_tokens, tagged), batch
@@ -293,8 +281,8 @@ def run(
     for features, wanted in missing.items():
       if not wanted:
         continue
-      made = _tasks(backbone, features)
       for length in wanted:
+        made = _tasks(backbone, features, length)
         bar.set_postfix_str(f"{length} sub-tokens, features {features}")
         figures = _measure(made, length, seconds)
         report["figures"][features][str(length)] = figures
@@ -345,11 +333,11 @@ def _markdown(report: dict[str, Any]) -> str:
     "its time grows with the number of mentions, and they with the sentence. "
     "In inference it gets the gold mentions, for the weights are random, on "
     "which time does not depend; the encoder has the sizes of the backbone, "
-    f"but {_POSITIONS:,} positions, so that no sentence is cut. Batches have "
-    f"{_BATCH} rows; of long sentences the detector's and Single(QA)'s have "
-    f"fewer, both at most {_BATCH_TOKENS:,} sub-tokens or one row for each "
-    "device, and both are padded alike. Training is steps with the making of "
-    "their batches; inference includes tokenisation and decoding. The sides "
+    f"but {_QUESTION} positions more than the sentence has subwords, so that "
+    f"none is cut. Batches have {_BATCH} examples on average; of long "
+    "sentences the detector's and Single(QA)'s have fewer, both at most "
+    f"{_BATCH_TOKENS:,} subwords or one sentence. Training is steps with the "
+    "making of their batches; inference includes tokenisation and decoding. The sides "
     "take turns, step by step, and of each the median counts; compiling and "
     "the first turn are left out.",
     "## The paper's ratios",
@@ -366,7 +354,7 @@ def _markdown(report: dict[str, Any]) -> str:
 
 
 def _table(figures: dict[str, Any]) -> str:
-  head = ["sub-tokens", "rows of a batch", "turns"]
+  head = ["subwords", "examples of a batch", "turns"]
   for kind in ("training", "inference"):
     head += [f"{kind}: SplitNER", "classifier", "Single(QA)", "ratio"]
   rows = [head]

@@ -1,8 +1,9 @@
 """Tasks: how sentences become model inputs, and logits become answers.
 
-A task is a frozen record with a model, a loss and functions of sentences. It
-holds no parameters; `train` and `systems` bring them. Its argument `run` is a
-function of examples that returns their logits (`forward.Forward` with its
+A task is a frozen record with a model, a loss and functions of sentences:
+`encode` makes examples, `decode` reads answers off the logits of their targets.
+It holds no parameters; `train` and `systems` bring them. The argument `run` is
+a function of examples that returns these logits (`forward.Forward` with its
 parameters bound).
 """
 
@@ -13,9 +14,9 @@ from splitner_jax.tasks.tokens import (
   sequence_tagging,
   span_detection,
 )
-from splitner_jax.tasks.type_questions import TypeQuestionTask, type_questions
+from splitner_jax.tasks.type_questions import type_questions
 
-AnyTask = TokenTask | MentionTask | TypeQuestionTask
+AnyTask = TokenTask | MentionTask
 
 __all__ = [
   "AnyTask",
@@ -23,7 +24,6 @@ __all__ = [
   "Run",
   "Task",
   "TokenTask",
-  "TypeQuestionTask",
   "sequence_tagging",
   "span_classification",
   "span_detection",

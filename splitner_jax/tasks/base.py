@@ -6,17 +6,23 @@ from typing import Any, Protocol
 import numpy as np
 from flax import linen as nn
 
-from splitner_jax.data.examples import MAX_WORD_PIECES, Example, Tokenizer
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.errors import UserError
+from splitner_jax.inputs.examples import Examples
+from splitner_jax.inputs.tokenizer import MAX_WORD_PIECES, Tokenizer
 from splitner_jax.losses import Loss
 
-Run = Callable[[Sequence[Example]], list[np.ndarray]]
-"""A forward pass with its parameters: examples in, their logits out."""
+Run = Callable[[Examples], np.ndarray]
+"""A forward pass with its parameters: examples in, logits of their targets out,
+float32[M, C]."""
 
 
 class Task(Protocol):
-  """What training needs of a task."""
+  """What training needs of a task.
+
+  Attributes:
+    targets_per_token: how many targets a batch for inference has room for.
+  """
 
   @property
   def name(self) -> str: ...
@@ -28,10 +34,12 @@ class Task(Protocol):
   def features(self) -> tuple[str, ...]: ...
   @property
   def tokenizer(self) -> Tokenizer: ...
+  @property
+  def targets_per_token(self) -> float: ...
 
   def training_examples(
     self, sentences: Sequence[Sentence]
-  ) -> tuple[Sequence[Example], int]:
+  ) -> tuple[Examples, int]:
     """Examples with labels, and how many mentions were lost to length."""
     ...
 

@@ -5,22 +5,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from flax import linen as nn
 from ml_collections import ConfigDict
 
 from splitner_jax import metrics
-from splitner_jax.data import questions
-from splitner_jax.data.examples import (
-  Example,
-  Pieces,
+from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
+from splitner_jax.inputs import questions
+from splitner_jax.inputs.examples import Examples, join_tokens
+from splitner_jax.inputs.ragged import offsets
+from splitner_jax.inputs.tokenizer import (
+  TokenizedWords,
   Tokenizer,
   context_window,
   windows,
 )
-from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.losses import LOSSES, Loss
 from splitner_jax.models.bert import EncoderConfig
-from splitner_jax.models.heads import POOLINGS, SequenceClassifier
+from splitner_jax.models.heads import POOLINGS, PooledClassifier
 from splitner_jax.tasks.base import Run, check_room, choice, log_softmax
 
 NO_ENTITY = ""
@@ -40,7 +40,7 @@ class MentionTask:
   """
 
   name: str
-  model: nn.Module
+  model: PooledClassifier
   loss: Loss
   tokenizer: Tokenizer
   labels: tuple[str, ...]
@@ -55,65 +55,132 @@ class MentionTask:
     """What the logits stand for: the types, and NO_ENTITY if it is one."""
     return self.labels + (NO_ENTITY,) * self.none_class
 
-  def _inputs(
+  @property
+  def targets_per_token(self) -> float:
+    """One target to an example, few of which have less than eight tokens."""
+    return 1 / 8
+
+  def encode(
     self,
     sentences: Sequence[Sentence],
     mentions: Sequence[Sequence[Span | ScoredSpan]],
-  ) -> list[Example]:
-    where = [(i, span) for i, spans in enumerate(mentions) for span in spans]
-    asked = self.tokenizer(
-      [
-        questions.fill(
-          self.question,
-          questions.MENTION,
-          sentences[i].words[span.start : span.end],
-        )
-        for i, span in where
-      ]
-    )
-    used = sorted({i for i, _ in where})
-    words = [sentences[i].words for i in used]
-    pieces = dict(zip(used, self.tokenizer(words), strict=True))
-    return [
-      self._example(i, span, pieces[i], question)
-      for (i, span), question in zip(where, asked, strict=True)
-    ]
+  ) -> Examples:
+    """One example for each mention, in order.
 
-  def _example(
-    self, index: int, span: Span | ScoredSpan, whole: Pieces, question: Pieces
-  ) -> Example:
-    # At least half of the input is left to the question.
-    context = min(self.context, self.tokenizer.max_length // 2)
-    first, end = context_window(whole.starts, span.start, span.end, context)
-    here = whole.words(first, end)
-    room = self.tokenizer.max_length - len(here.texts) - 4
-    _, read = windows(question.starts, room, 0)[0]
-    question = question.words(0, read)
-    ids, types, texts, offset = self.tokenizer.join(
-      here, question, double_sep=True
-    )
+    The target is [CLS]; mentions of types that are not asked for have the
+    weight 0.
+    """
     asked = self.question.index(questions.MENTION)
-    asked_end = min(asked + span.end - span.start, read)
-    # Of a question that was cut, what is left of the mention.
-    mention = offset + question.starts[[min(asked, asked_end), asked_end]]
-    known = span.label in self.answers
-    label = self.answers.index(span.label) if known else 0
-    return Example(
-      ids,
-      types,
-      texts,
-      index,
-      first,
-      np.arange(*mention, dtype=np.int32),
-      np.array(label, np.int32),
-      np.array(float(known), np.float32),
+    before, after = self.question[:asked], self.question[asked + 1 :]
+    where = [(i, span) for i, spans in enumerate(mentions) for span in spans]
+    used = sorted({i for i, _ in where})
+    place = {i: n for n, i in enumerate(used, start=2)}
+    words = self.tokenizer([before, after, *(sentences[i].words for i in used)])
+    pieces = np.array(
+      [
+        self._pieces(words, place[i], span.start, span.end) for i, span in where
+      ],
+      np.int64,
+    ).reshape(-1, 4, 2)
+    context, mention = pieces[:, 0], pieces[:, 2]
+    cls, sep = (
+      np.tile(np.array([at, at + 1]), (len(where), 1))
+      for at in (words.cls, words.sep)
     )
+    is_roberta = self.tokenizer.is_roberta
+    first = [cls, context, sep]
+    second = [*pieces.transpose(1, 0, 2)[1:], sep]
+    between = [sep] if is_roberta else []
+    joined = np.stack([*first, *between, *second], axis=1)
+    tokens = join_tokens(
+      words,
+      joined[..., 0],
+      joined[..., 1],
+      [0] * (len(first) + len(between)) + [0 if is_roberta else 1] * 4,
+    )
+    ranges = None
+    if self.model.pooling == "mention":
+      sizes = joined[..., 1] - joined[..., 0]
+      start = sizes[:, : -len(second) + 1].sum(axis=1)
+      ranges = np.stack([start, start + sizes[:, -3]], axis=1).astype(np.int32)
+    known = [span.label in self.answers for _, span in where]
+    labels = [
+      self.answers.index(span.label) if is_known else 0
+      for (_, span), is_known in zip(where, known, strict=True)
+    ]
+    count = len(where)
+    lists = np.array([place[i] for i, _ in where], np.int64)
+    first_words = np.searchsorted(words.words, context[:, 0]) - (
+      words.lists[lists] if count else 0
+    )
+    return Examples(
+      tokens.token_offsets,
+      tokens.ids,
+      tokens.positions,
+      tokens.types,
+      np.zeros(len(tokens.ids), np.int16),
+      tokens.texts,
+      words.distinct,
+      np.arange(count + 1),
+      np.zeros(count, np.int32),
+      np.array(labels, np.int32),
+      np.array(known, np.float32),
+      ranges,
+      None,
+      np.array([i for i, _ in where], np.int32),
+      first_words.astype(np.int32),
+    )
+
+  def _pieces(
+    self, words: TokenizedWords, index: int, first: int, end: int
+  ) -> list[tuple[int, int]]:
+    """Tokens of the context, and of the question before, in, after the mention.
+
+    Args:
+      words: lists 0 and 1 are the question before and after the mention.
+      index: of the sentence's list.
+      first, end: the mention's words.
+    """
+    starts = words.starts(index)
+    # At least half of the input is left to the question.
+    limit = min(self.context, self.tokenizer.max_length // 2)
+    a, b = context_window(starts, first, end, limit)
+    context = int(starts[a]), int(starts[b])
+    parts = [words.starts(0), starts[first : end + 1], words.starts(1)]
+    room = self.tokenizer.max_length - (context[1] - context[0]) - 4
+    if sum(int(part[-1] - part[0]) for part in parts) > room:
+      sizes = np.concatenate([np.diff(part) for part in parts])
+      _, read = windows(offsets(sizes), room, 0)[0]
+      for i, part in enumerate(parts):
+        parts[i] = part[: min(read, len(part) - 1) + 1]
+        read -= len(parts[i]) - 1
+    return [context, *((int(part[0]), int(part[-1])) for part in parts)]
 
   def training_examples(
     self, sentences: Sequence[Sentence]
-  ) -> tuple[Sequence[Example], int]:
+  ) -> tuple[Examples, int]:
     """One example for each span; those without a type are NO_ENTITY."""
-    return self._inputs(sentences, [s.spans for s in sentences]), 0
+    return self.encode(sentences, [s.spans for s in sentences]), 0
+
+  def decode(
+    self, examples: Examples, logits: np.ndarray, count: int
+  ) -> list[list[tuple[str, float]]]:
+    """Type and probability of each mention, for each of `count` sentences.
+
+    softmax(logits / T); the type of a span that is held for no mention is
+    NO_ENTITY.
+    """
+    answers: list[list[tuple[str, float]]] = [[] for _ in range(count)]
+    if not len(examples):
+      return answers
+    best = logits.argmax(axis=-1)
+    rows = np.arange(len(best))
+    scores = np.exp(log_softmax(logits / self.temperature)[rows, best])
+    for i, label, score in zip(
+      examples.sentences.tolist(), best.tolist(), scores.tolist(), strict=True
+    ):
+      answers[i].append((self.answers[label], score))
+    return answers
 
   def predict(
     self,
@@ -121,17 +188,9 @@ class MentionTask:
     sentences: Sequence[Sentence],
     mentions: Sequence[Sequence[Span | ScoredSpan]],
   ) -> list[list[tuple[str, float]]]:
-    """Type of each mention and its probability, softmax(logits / T).
-
-    The type of a span that is held for no mention is NO_ENTITY.
-    """
-    examples = self._inputs(sentences, mentions)
-    answers: list[list[tuple[str, float]]] = [[] for _ in sentences]
-    for example, logits in zip(examples, run(examples), strict=True):
-      best = int(logits.argmax())
-      score = float(np.exp(log_softmax(logits / self.temperature)[best]))
-      answers[example.sentence].append((self.answers[best], score))
-    return answers
+    """Type of each mention and its probability; see `decode`."""
+    examples = self.encode(sentences, mentions)
+    return self.decode(examples, run(examples), len(sentences))
 
   def evaluate(self, run: Run, sentences: Sequence[Sentence]) -> dict[str, Any]:
     answers = self.predict(run, sentences, [s.spans for s in sentences])
@@ -162,13 +221,10 @@ def span_classification(
   pooling = choice("classifier.pooling", settings.pooling, POOLINGS)
   return MentionTask(
     name="classifier",
-    model=SequenceClassifier(
-      encoder, len(types) + settings.none_class, pooling
-    ),
+    model=PooledClassifier(encoder, len(types) + settings.none_class, pooling),
     loss=choice("classifier.loss", settings.loss, LOSSES),
     tokenizer=tokenizer,
     labels=tuple(types),
-    features=() if pooling == "cls" else (pooling,),
     question=questions.parse(
       "classifier.question", settings.question, questions.MENTION
     ),

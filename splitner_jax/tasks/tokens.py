@@ -9,17 +9,18 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from splitner_jax import metrics
-from splitner_jax.data import patterns
-from splitner_jax.data.examples import (
-  Example,
-  Pieces,
+from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
+from splitner_jax.data.tags import MODEL_SCHEMES, LabelScheme
+from splitner_jax.errors import UserError
+from splitner_jax.inputs import patterns
+from splitner_jax.inputs.examples import Examples, join_tokens
+from splitner_jax.inputs.ragged import flat_ranges, offsets
+from splitner_jax.inputs.tokenizer import (
+  TokenizedWords,
   Tokenizer,
   stitch,
   windows,
 )
-from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
-from splitner_jax.data.tags import MODEL_SCHEMES, LabelScheme
-from splitner_jax.errors import UserError
 from splitner_jax.losses import LOSSES, Loss
 from splitner_jax.models.bert import EncoderConfig
 from splitner_jax.models.heads import TokenClassifier
@@ -34,14 +35,17 @@ _FEATURES = ("char", "pattern", "pos")
 
 @dataclasses.dataclass(frozen=True)
 class TokenTask:
-  """Labels words: the span detector, and with types the sequence tagger.
+  """Labels words: the span detector; with types the sequence tagger; asked for
+  one type at a time, Single(QA).
 
   Attributes:
     scheme: the labels.
-    question: words that precede the sentence; none for plain tagging.
+    questions: words that precede the sentence, none for plain tagging. Of
+      several, each is an input of its own.
+    asked: the entity types that the questions ask for, if they ask for any.
     labels_on: "first_subtoken": labels run over words, and only the first
-      sub-token of each counts in the loss. "all_tokens": as in the reference,
-      labels run over sub-tokens, and all tokens count, question and special
+      subword of each counts in the loss. "all_tokens": as in the reference,
+      labels run over subwords, and all tokens count, question and special
       tokens too.
     features: any of "char", "pattern", "pos".
     pos_tags: the parts of speech that the feature "pos" knows.
@@ -54,9 +58,10 @@ class TokenTask:
   loss: Loss
   tokenizer: Tokenizer
   scheme: LabelScheme
-  question: tuple[str, ...]
+  questions: tuple[tuple[str, ...], ...]
   labels_on: str
   features: tuple[str, ...]
+  asked: tuple[str, ...] = ()
   pos_tags: tuple[str, ...] = ()
   double_sep: bool = False
   o_bias: float = 0.0
@@ -64,77 +69,145 @@ class TokenTask:
   @property
   def labels(self) -> tuple[str, ...]:
     """The entity types; none of the span detector."""
-    return self.scheme.types
+    return self.scheme.types or self.asked
 
-  def windows(self, whole: Pieces, question: Pieces) -> list[tuple[int, int]]:
-    """First and end word of each input that a sentence needs."""
-    capacity = self.tokenizer.max_length - self.around(question)
-    return windows(whole.starts, capacity, capacity // 2)
+  @property
+  def targets_per_token(self) -> float:
+    return 1.0
 
-  def around(self, question: Pieces) -> int:
-    """How many tokens an input has beside those of the sentence."""
-    specials = 4 if self.double_sep and self.tokenizer.is_roberta else 3
-    return specials + len(question.texts)
+  @property
+  def _separators(self) -> int:
+    """How many stand between question and sentence."""
+    return 2 if self.double_sep and self.tokenizer.is_roberta else 1
 
-  def _inputs(
-    self, sentences: Sequence[Sentence], *, training: bool
-  ) -> tuple[list[Example], int]:
-    [question, *pieces] = self.tokenizer(
-      [self.question, *(s.words for s in sentences)]
-    )
-    examples, lost = [], 0
-    for i, (sentence, whole) in enumerate(zip(sentences, pieces, strict=True)):
-      parts = self.windows(whole, question)
-      if training:
-        lost += sum(span.end > parts[0][1] for span in sentence.spans)
-        parts = parts[:1]
-      for part in parts:
-        examples.append(self.example(i, sentence, whole, question, part))
-    return examples, lost
-
-  def example(
+  def _windows(
     self,
-    index: int,
-    sentence: Sentence,
-    whole: Pieces,
-    question: Pieces,
-    window: tuple[int, int],
-  ) -> Example:
-    """The input of one window of a sentence, with its labels."""
-    first, end = window
-    here = whole.words(first, end)
-    ids, types, texts, offset = self.tokenizer.join(
-      question if question.texts else None, here, double_sep=self.double_sep
+    sentences: Sequence[Sentence],
+    words: TokenizedWords,
+    training: bool,
+  ) -> tuple[np.ndarray, int]:
+    """int64[N, 4]: sentence, question, first and end word of each example.
+
+    In training only the first window of a long sentence; and how many gold
+    mentions are lost with the others.
+    """
+    n = len(self.questions)
+    sizes, counts = words.sizes(), np.diff(words.lists)
+    rows, lost = [], 0
+    for q in range(n):
+      around = 2 + self._separators + int(sizes[q])
+      capacity = self.tokenizer.max_length - around
+      fit = np.flatnonzero(sizes[n:] <= capacity)
+      whole = np.zeros((len(fit), 4), np.int64)
+      whole[:, 0], whole[:, 1], whole[:, 3] = fit, q, counts[n:][fit]
+      rows.append(whole)
+      for i in np.flatnonzero(sizes[n:] > capacity).tolist():
+        cuts = windows(words.starts(n + i), capacity, capacity // 2)
+        if training:
+          lost += sum(s.end > cuts[0][1] for s in self._gold(sentences[i], q))
+          cuts = cuts[:1]
+        rows.append(np.array([(i, q, *cut) for cut in cuts], np.int64))
+    table = np.concatenate(rows)
+    return table[np.lexsort((table[:, 2], table[:, 1], table[:, 0]))], lost
+
+  def _gold(self, sentence: Sentence, question: int) -> list[Span]:
+    """The mentions that a question asks for."""
+    if not self.asked:
+      return list(sentence.spans)
+    return [s for s in sentence.spans if s.label == self.asked[question]]
+
+  def encode(
+    self, sentences: Sequence[Sentence], *, training: bool = False
+  ) -> tuple[Examples, int]:
+    """Examples whose targets are the first subwords, or all tokens to train on.
+
+    Returns:
+      An example for each sentence and question, more if the sentence is long;
+      and how many gold mentions are in none of them.
+    """
+    n = len(self.questions)
+    words = self.tokenizer([*self.questions, *(s.words for s in sentences)])
+    table, lost = self._windows(sentences, words, training)
+    owners, asked = table[:, 0], table[:, 1]
+    first = words.lists[n + owners] + table[:, 2]
+    end = words.lists[n + owners] + table[:, 3]
+    start, stop = words.words[first], words.words[end]
+
+    # Tokens.
+    bounds = words.words[words.lists]
+    cls, sep = (
+      np.tile(np.array([at, at + 1]), (len(table), 1))
+      for at in (words.cls, words.sep)
     )
-    spans = [
-      Span(s.start - first, s.end - first, s.label)
-      for s in sentence.spans
-      if first <= s.start and s.end <= end
-    ]
-    positions = (offset + here.starts[:-1]).astype(np.int32)
-    labels = np.zeros(len(ids), np.int32)
-    weights = np.zeros(len(ids), np.float32)
-    if self.labels_on == "first_subtoken":
-      labels[positions] = self.scheme.encode(spans, end - first)
-      weights[positions] = 1.0
+    here = np.stack([start, stop], axis=1)
+    before, types = [cls], [0]
+    if any(self.questions):
+      question = np.stack([bounds[asked], bounds[asked + 1]], axis=1)
+      before += [question, *[sep] * self._separators]
+      types = [0] * len(before)
+    joined = np.stack([*before, here, sep], axis=1)
+    second = int(len(before) > 1 and not self.tokenizer.is_roberta)
+    tokens = join_tokens(
+      words, joined[..., 0], joined[..., 1], [*types, second, second]
+    )
+    offset = sum(part[:, 1] - part[:, 0] for part in before)
+
+    # Targets.
+    flat_words = flat_ranges(first, end - first)
+    on_tokens = training and self.labels_on == "all_tokens"
+    if on_tokens:
+      counts = np.diff(tokens.token_offsets)
+      targets = tokens.positions.astype(np.int32)
     else:
-      on_pieces = [
-        Span(int(here.starts[s.start]), int(here.starts[s.end]), s.label)
-        for s in spans
+      counts = end - first
+      shift = np.repeat(offset - start, counts)
+      targets = (words.words[flat_words] + shift).astype(np.int32)
+    target_offsets = offsets(counts)
+    labels = np.zeros(len(targets), np.int32)
+    for row, (i, q, a, b) in enumerate(table.tolist()):
+      gold = self._gold(sentences[i], q)
+      spans = [
+        Span(s.start - a, s.end - a, s.label)
+        for s in gold
+        if a <= s.start and s.end <= b
       ]
-      n = len(here.texts)
-      labels[offset : offset + n] = self.scheme.encode(on_pieces, n)
-      weights[:] = 1.0
+      if not spans:
+        continue
+      at, size = target_offsets[row], b - a
+      if on_tokens:
+        starts = words.starts(n + i)[a : b + 1] - start[row]
+        spans = [
+          Span(int(starts[s.start]), int(starts[s.end]), s.label) for s in spans
+        ]
+        at, size = at + offset[row], int(starts[-1])
+      labels[at : at + size] = self.scheme.encode(spans, size)
+
     pos = None
     if "pos" in self.features:
-      pos = np.zeros(len(ids), np.int32)
-      of_words = self._pos_ids(sentence)[first:end]
-      pos[offset : offset + len(here.texts)] = np.repeat(
-        of_words, np.diff(here.starts)
+      of_words = np.array(
+        [tag for s in sentences for tag in self._pos_ids(s)], np.int16
       )
-    return Example(
-      ids, types, texts, index, first, positions, labels, weights, pos
-    )
+      pos = np.zeros(len(tokens.ids), np.int16)
+      places = flat_ranges(tokens.token_offsets[:-1] + offset, stop - start)
+      sizes = words.words[flat_words + 1] - words.words[flat_words]
+      pos[places] = np.repeat(of_words[flat_words - words.lists[n]], sizes)
+    return Examples(
+      tokens.token_offsets,
+      tokens.ids,
+      tokens.positions,
+      tokens.types,
+      np.zeros(len(tokens.ids), np.int16),
+      tokens.texts,
+      words.distinct,
+      target_offsets,
+      targets,
+      labels,
+      np.ones(len(targets), np.float32),
+      None,
+      pos,
+      owners.astype(np.int32),
+      table[:, 2].astype(np.int32),
+    ), lost
 
   def _pos_ids(self, sentence: Sentence) -> list[int]:
     if len(sentence.pos) != len(sentence.words):
@@ -148,42 +221,73 @@ class TokenTask:
 
   def training_examples(
     self, sentences: Sequence[Sentence]
-  ) -> tuple[Sequence[Example], int]:
-    return self._inputs(sentences, training=True)
+  ) -> tuple[Examples, int]:
+    return self.encode(sentences, training=True)
+
+  def decode(
+    self,
+    examples: Examples,
+    logits: np.ndarray,
+    sentences: Sequence[Sentence],
+  ) -> list[list[ScoredSpan]]:
+    """What each question finds, question by question.
+
+    Of several questions, spans may overlap. A span's score is the geometric
+    mean, over its words, of the probability of the decoded label at the word's
+    first subword.
+    """
+    # An example for each question, unless a sentence has several windows.
+    parts: dict[tuple[int, int], list[tuple[int, np.ndarray]]] = {}
+    seen: dict[int, int] = {}
+    found: list[list[ScoredSpan]] = [[] for _ in sentences]
+    for index, (i, first) in enumerate(
+      zip(
+        examples.sentences.tolist(), examples.first_words.tolist(), strict=True
+      )
+    ):
+      if not first:
+        seen[i] = seen.get(i, -1) + 1
+      part = first, logits[examples.target_slice(index)]
+      parts.setdefault((i, seen[i]), []).append(part)
+    for (i, q), pieces in parts.items():
+      spans = self._spans(stitch(pieces, len(sentences[i].words)))
+      if self.asked:
+        spans = [span._replace(label=self.asked[q]) for span in spans]
+      found[i] += spans
+    return found
+
+  def candidates(
+    self, run: Run, sentences: Sequence[Sentence]
+  ) -> list[list[ScoredSpan]]:
+    """What each question finds in each sentence; see `decode`."""
+    examples, _ = self.encode(sentences)
+    return self.decode(examples, run(examples), sentences)
 
   def predict(
     self, run: Run, sentences: Sequence[Sentence]
   ) -> list[list[ScoredSpan]]:
-    """The mentions of each sentence.
-
-    A span's score is the geometric mean, over its words, of the probability
-    of the decoded label at the word's first sub-token.
-    """
-    examples, _ = self._inputs(sentences, training=False)
-    parts: list[list[tuple[int, np.ndarray]]] = [[] for _ in sentences]
-    for example, logits in zip(examples, run(examples), strict=True):
-      parts[example.sentence].append(
-        (example.first_word, logits[example.positions])
-      )
-    return [
-      self._decode(stitch(part, len(sentence.words)))
-      for part, sentence in zip(parts, sentences, strict=True)
-    ]
+    """The mentions of each sentence; of those that overlap the likeliest."""
+    found = self.candidates(run, sentences)
+    return [likeliest(row) for row in found] if self.asked else found
 
   def lost_to_length(self, sentences: Sequence[Sentence]) -> int:
     """How many gold mentions have a word that no window holds."""
-    examples, _ = self._inputs(sentences, training=False)
+    examples, _ = self.encode(sentences)
     held: list[set[int]] = [set() for _ in sentences]
-    for example in examples:
-      end = example.first_word + len(example.positions)
-      held[example.sentence].update(range(example.first_word, end))
+    for i, first, count in zip(
+      examples.sentences.tolist(),
+      examples.first_words.tolist(),
+      examples.target_counts.tolist(),
+      strict=True,
+    ):
+      held[i].update(range(first, first + count))
     return sum(
       not held[i].issuperset(range(span.start, span.end))
       for i, sentence in enumerate(sentences)
       for span in sentence.spans
     )
 
-  def _decode(self, logits_WxC: np.ndarray) -> list[ScoredSpan]:
+  def _spans(self, logits_WxC: np.ndarray) -> list[ScoredSpan]:
     logits_WxC = logits_WxC.copy()
     logits_WxC[:, 0] += self.o_bias
     labels = logits_WxC.argmax(axis=-1)
@@ -198,10 +302,28 @@ class TokenTask:
   def evaluate(self, run: Run, sentences: Sequence[Sentence]) -> dict[str, Any]:
     gold = [s.spans for s in sentences]
     predicted = self.predict(run, sentences)
-    if self.scheme.types:
+    if self.labels:
       return metrics.score(gold, predicted)
     scores = metrics.score_detection(gold, predicted)
     return scores | {"per_type": metrics.recall_per_type(gold, predicted)}
+
+
+def likeliest(candidates: Sequence[ScoredSpan]) -> list[ScoredSpan]:
+  """Of candidates that overlap, those with the higher probability."""
+  return _without_overlaps(sorted(candidates, key=lambda s: -s.score))
+
+
+def first_listed(candidates: Sequence[ScoredSpan]) -> list[ScoredSpan]:
+  """Of candidates that overlap, those listed first: the reference's rule."""
+  return _without_overlaps(candidates)
+
+
+def _without_overlaps(ranked: Sequence[ScoredSpan]) -> list[ScoredSpan]:
+  kept: list[ScoredSpan] = []
+  for span in ranked:
+    if all(span.end <= k.start or k.end <= span.start for k in kept):
+      kept.append(span)
+  return sorted(kept)
 
 
 def parse_features(field: str, text: str) -> tuple[str, ...]:
@@ -251,7 +373,7 @@ def span_detection(
     settings,
     encoder,
     tokenizer,
-    question=tuple(settings.question.split()),
+    questions=(tuple(settings.question.split()),),
     head=head,
     pos_tags=pos_tags,
   )
@@ -290,7 +412,8 @@ def token_task(
   tokenizer: Tokenizer,
   *,
   types: tuple[str, ...] = (),
-  question: tuple[str, ...] = (),
+  questions: tuple[tuple[str, ...], ...] = ((),),
+  asked: tuple[str, ...] = (),
   double_sep: bool = False,
   head: Head | None = None,
   pos_tags: tuple[str, ...] = (),
@@ -323,7 +446,7 @@ def token_task(
     features = head.features
     vocabs = head.char_vocab_size, head.pattern_vocab_size
   specials = 4 if double_sep and tokenizer.is_roberta else 3
-  check_room(tokenizer, specials + len(tokenizer([question])[0].texts))
+  check_room(tokenizer, specials + int(tokenizer(questions).sizes().max()))
   return TokenTask(
     name=name,
     model=TokenClassifier(
@@ -337,7 +460,8 @@ def token_task(
     loss=choice(f"{name}.loss", settings.loss, LOSSES),
     tokenizer=tokenizer,
     scheme=scheme,
-    question=question,
+    questions=questions,
+    asked=asked,
     labels_on=choice(f"{name}.labels_on", settings.labels_on, LABELS_ON),
     features=features,
     pos_tags=pos_tags if "pos" in features else (),

@@ -1,0 +1,1 @@
+"""What a model reads: tokens, examples, packed batches. NumPy only."""

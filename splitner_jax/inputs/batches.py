@@ -1,0 +1,174 @@
+"""Placed examples as the arrays that a model reads."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from splitner_jax.inputs.examples import Examples
+from splitner_jax.inputs.packing import (
+  Layout,
+  Placement,
+  Shape,
+  TextKeys,
+  num_tokens,
+  split_layout,
+)
+from splitner_jax.inputs.ragged import flat_ranges
+
+Arrays = dict[str, np.ndarray]
+
+
+class Batch(NamedTuple):
+  """Arrays of a batch, and whose targets they hold.
+
+  Attributes:
+    layout: the rows of one device.
+    arrays: with leading axes [devices, ...]; see `models.heads`.
+    places: int64[n] where the batch's targets are in arrays of targets,
+      [devices, targets], flat.
+    targets: int64[n] which targets of the examples they are.
+  """
+
+  layout: Layout
+  arrays: Arrays
+  places: np.ndarray
+  targets: np.ndarray
+
+
+class Batcher:
+  """Makes the arrays of batches.
+
+  Attributes:
+    examples: where they are taken from.
+    features: any of "char", "pattern", "pos".
+    text_keys: what the features read of the examples.
+    pad_id: vocabulary id of padding.
+    devices: into how many equal parts the rows are divided.
+  """
+
+  def __init__(
+    self,
+    examples: Examples,
+    features: Sequence[str],
+    text_keys: TextKeys,
+    pad_id: int,
+    devices: int,
+  ):
+    self.examples = examples
+    self.features = tuple(features)
+    self.text_keys = text_keys
+    self.pad_id = pad_id
+    self.devices = devices
+    self._lengths = examples.lengths
+    self._target_counts = examples.target_counts
+
+  def assemble(self, placement: Placement) -> Batch:
+    """The arrays of a batch.
+
+    Of padding, segment, weight and all ids but `input_ids` are 0.
+    """
+    examples, chosen = self.examples, placement.examples
+    layout = split_layout(placement.shape.layout, self.devices)
+    device, start = self._starts(placement, layout)
+    size = num_tokens(layout)
+
+    # Tokens: where they come from, and where they go.
+    lengths = self._lengths[chosen]
+    tokens = flat_ranges(examples.token_offsets[chosen], lengths)
+    places = flat_ranges(device * size + start, lengths)
+
+    def column(values: np.ndarray, fill: int = 0) -> np.ndarray:
+      array = np.full(self.devices * size, fill, np.int32)
+      array[places] = values
+      return array.reshape(self.devices, size)
+
+    arrays = {
+      "input_ids": column(examples.ids[tokens], self.pad_id),
+      "token_types": column(examples.types[tokens]),
+      "positions": column(examples.positions[tokens]),
+      # Unlike in the whole batch: neighbours in different rows differ too.
+      "segments": column(np.repeat(np.arange(1, len(chosen) + 1), lengths)),
+      "parts": column(examples.parts[tokens]),
+    }
+
+    # Targets: those of a device behind each other.
+    counts = self._target_counts[chosen]
+    order = np.argsort(np.repeat(device, counts), kind="stable")
+    targets = flat_ranges(examples.target_offsets[chosen], counts)[order]
+    of_device = np.repeat(device, counts)[order]
+    start_of = np.repeat(start, counts)[order]
+    first = np.searchsorted(of_device, np.arange(self.devices))
+    room = min(placement.shape.targets, size)
+    places = of_device * room + np.arange(len(targets)) - first[of_device]
+
+    def answers(values: np.ndarray) -> np.ndarray:
+      shape = (self.devices * room, *values.shape[1:])
+      array = np.zeros(shape, values.dtype)
+      array[places] = values
+      return array.reshape(self.devices, room, *values.shape[1:])
+
+    arrays |= {
+      "targets": answers((start_of + examples.targets[targets]).astype("i4")),
+      "labels": answers(examples.labels[targets]),
+      "weights": answers(examples.weights[targets]),
+    }
+    if examples.ranges is not None:
+      ranges = examples.ranges[targets] + start_of[:, None]
+      arrays["ranges"] = answers(ranges.astype(np.int32))
+
+    # Features.
+    owners = np.repeat(examples.token_offsets[chosen], counts)[order]
+    target_tokens = owners + examples.targets[targets]
+    if "pos" in self.features:
+      if examples.pos is None:
+        raise ValueError("the examples have no parts of speech")
+      arrays["pos_ids"] = answers(examples.pos[target_tokens].astype(np.int32))
+    of_token = np.repeat(device, lengths)
+    for name in self.text_keys.alphabets:
+      keys = self.text_keys.of(name, tokens, target_tokens)
+      by_device = of_device if name == "char" else of_token
+      index, tables = self._tables(name, keys, by_device, placement.shape, size)
+      put = answers if name == "char" else column
+      arrays |= {f"{name}_index": put(index), **tables}
+    return Batch(layout, arrays, places, targets)
+
+  def _starts(
+    self, placement: Placement, layout: Layout
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """int64[n]: the device of each example, and where it starts there."""
+    devices: list[np.ndarray] = []
+    starts: list[np.ndarray] = []
+    before = 0
+    for whole, part in zip(placement.shape.layout, layout, strict=True):
+      rows = np.arange(whole.rows)
+      devices.append(rows // part.rows)
+      starts.append(before + rows % part.rows * part.length)
+      before += part.rows * part.length
+    rows = placement.rows
+    start = np.concatenate(starts)[rows] + placement.columns
+    return np.concatenate(devices)[rows], start
+
+  def _tables(
+    self,
+    name: str,
+    keys: np.ndarray,
+    device: np.ndarray,
+    shape: Shape,
+    size: int,
+  ) -> tuple[np.ndarray, Arrays]:
+    """The row of each key in its device's tables, and the tables."""
+    short, long = getattr(shape, name)
+    # A device has no more distinct keys than tokens.
+    capacity = min(short, size), min(long, size)
+    index = np.zeros(len(keys), np.int32)
+    tables = []
+    for d in range(self.devices):
+      mine = device == d
+      rows, *both = self.text_keys.alphabets[name].tables(keys[mine], capacity)
+      index[mine] = rows
+      tables.append(both)
+    return index, {
+      f"{name}_{width}": np.stack([both[i] for both in tables])
+      for i, width in enumerate(("short", "long"))
+    }

@@ -1,0 +1,96 @@
+"""Distinct token texts as rows of character ids (see `models.features`).
+
+A feature reads keys: the character feature the texts of the targets, the
+pattern feature the orthographic patterns of all tokens. What a batch holds of
+them comes in two tables, short and long keys, so that a few long ones do not
+make all of them wide.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from splitner_jax.inputs import patterns
+
+SHORT_WIDTH = 8
+"""Characters of a key in the short table."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Alphabet:
+  """The keys that a feature can read of some examples.
+
+  Attributes:
+    ids: int8[K, MAX_CHARACTERS] character ids of each key, 0 behind its end.
+    is_long: bool[K] whether a key has more than SHORT_WIDTH characters.
+  """
+
+  ids: np.ndarray
+  is_long: np.ndarray
+
+  @classmethod
+  def of(cls, keys: Sequence[Sequence[int]]) -> "Alphabet":
+    """From the character ids of each key."""
+    ids = np.zeros((len(keys), patterns.MAX_CHARACTERS), np.int8)
+    for row, key in zip(ids, keys, strict=True):
+      row[: len(key)] = key
+    sizes = np.array([len(key) for key in keys], int)
+    return cls(ids, sizes > SHORT_WIDTH)
+
+  def counts(self, keys: np.ndarray) -> tuple[int, int]:
+    """How many of these keys are short and long."""
+    long = int(np.count_nonzero(self.is_long[keys]))
+    return len(keys) - long, long
+
+  def tables(
+    self, keys: np.ndarray, capacity: tuple[int, int]
+  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The tables that hold some keys.
+
+    Args:
+      keys: int[n] keys, of which those that are distinct fit the capacity.
+      capacity: rows of the short and of the long table.
+
+    Returns:
+      int32[n] row of each key, the long table behind the short one; and the
+      tables, int32[capacity[0], SHORT_WIDTH] and int32[capacity[1],
+      MAX_CHARACTERS].
+    """
+    distinct, index = np.unique(keys, return_inverse=True)
+    is_long = self.is_long[distinct]
+    is_short = ~is_long & (np.cumsum(~is_long) <= capacity[0])
+    # Short keys may stand in the long table, not the other way round.
+    rows = np.zeros(len(distinct), np.int32)
+    rows[is_short] = np.arange(np.count_nonzero(is_short))
+    rows[~is_short] = capacity[0] + np.arange(np.count_nonzero(~is_short))
+    short = np.zeros((capacity[0], SHORT_WIDTH), np.int32)
+    long = np.zeros((capacity[1], patterns.MAX_CHARACTERS), np.int32)
+    short[rows[is_short]] = self.ids[distinct[is_short], :SHORT_WIDTH]
+    long[rows[~is_short] - capacity[0]] = self.ids[distinct[~is_short]]
+    return rows[index], short, long
+
+
+def fits(counts: tuple[int, int], capacity: tuple[int, int]) -> bool:
+  """Whether tables of so many rows hold so many short and long keys."""
+  return counts[1] <= capacity[1] and sum(counts) <= sum(capacity)
+
+
+def character_alphabet(texts: Sequence[str], reference: bool) -> Alphabet:
+  """Key i is text i; for `reference` see `patterns`."""
+  return Alphabet.of([patterns.character_ids(t, reference) for t in texts])
+
+
+def pattern_alphabet(
+  texts: Sequence[str], reference: bool
+) -> tuple[Alphabet, np.ndarray]:
+  """The distinct patterns of texts, and int32[n] the key of each text."""
+  known: dict[str, int] = {}
+  keys = np.array(
+    [
+      known.setdefault(patterns.pattern(text, reference), len(known))
+      for text in texts
+    ],
+    np.int32,
+  )
+  return Alphabet.of([patterns.pattern_ids(p, reference) for p in known]), keys

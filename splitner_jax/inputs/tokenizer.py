@@ -1,0 +1,263 @@
+"""Words to subwords, and the windows into which long sentences are cut."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import transformers
+
+from splitner_jax.errors import UserError
+from splitner_jax.inputs.ragged import flat_ranges, offsets
+
+MAX_WORD_PIECES = 64
+"""A word has at most this many subwords; the rest of it is not read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizedWords:
+  """Word lists as subwords, all behind each other in flat arrays.
+
+  The last two tokens belong to no list: the model's [CLS] and [SEP].
+
+  Attributes:
+    ids: int32[n + 2] vocabulary ids.
+    texts: int32[n + 2] which of `distinct` a token is.
+    distinct: the different token texts, as written in the words.
+    words: int64[W + 1]; word w is tokens words[w] up to, not including,
+      words[w + 1], at least one.
+    lists: int64[L + 1]; list i is words lists[i] up to, not including,
+      lists[i + 1].
+  """
+
+  ids: np.ndarray
+  texts: np.ndarray
+  distinct: list[str]
+  words: np.ndarray
+  lists: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.lists) - 1
+
+  @property
+  def cls(self) -> int:
+    """The place of [CLS]."""
+    return len(self.ids) - 2
+
+  @property
+  def sep(self) -> int:
+    """The place of [SEP]."""
+    return len(self.ids) - 1
+
+  def starts(self, index: int) -> np.ndarray:
+    """int64[words + 1]: where the words of a list start, and where it ends."""
+    return self.words[self.lists[index] : self.lists[index + 1] + 1]
+
+  def sizes(self) -> np.ndarray:
+    """int64[L]: tokens of each list."""
+    bounds = self.words[self.lists]
+    return bounds[1:] - bounds[:-1]
+
+
+class Tokenizer:
+  """Word lists to subwords.
+
+  Attributes:
+    fast: the underlying `transformers` tokenizer, for saving it.
+    is_roberta: whether pairs are joined as `<s> a </s></s> b </s>`, all of
+      token type 0.
+    reference: whether texts are read by the rules of the paper's code.
+    max_length: the longest input, special tokens included.
+    pad_id: vocabulary id of padding.
+  """
+
+  def __init__(
+    self,
+    folder: str,
+    is_roberta: bool,
+    max_length: int,
+    reference: bool = False,
+  ):
+    """Loads the tokenizer of a backbone folder, without any network.
+
+    Args:
+      folder: a Hugging Face model folder.
+      is_roberta: the family of the model.
+      max_length: the longest input, special tokens included.
+      reference: whether to tokenise as the paper's authors did, for their
+        checkpoints.
+
+    Raises:
+      UserError: if the folder holds no fast tokenizer.
+    """
+    # RoBERTa's words need their space, as in its pretraining; the reference
+    # leaves it out.
+    options = {"add_prefix_space": not reference} if is_roberta else {}
+    try:
+      self.fast = transformers.AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False, **options
+      )
+      self._backend = self.fast.backend_tokenizer
+    except (OSError, ValueError, AttributeError, KeyError) as e:
+      reason = str(e).strip().split("\n")[0]
+      raise UserError(
+        f"{folder}: no tokenizer could be read ({reason}); the folder needs "
+        "tokenizer.json, or vocab.txt and tokenizer_config.json"
+      ) from e
+    # A tokenizer.json may carry a truncation of its own; here sentences are
+    # cut at words.
+    self._backend.no_truncation()
+    self._backend.no_padding()
+    self.is_roberta = is_roberta
+    self.reference = reference
+    self.max_length = max_length
+    self.pad_id = int(self.fast.pad_token_id)
+    self._specials = [
+      (int(self.fast.cls_token_id), self.fast.cls_token),
+      (int(self.fast.sep_token_id), self.fast.sep_token),
+    ]
+    self._unknown_id = int(self.fast.unk_token_id)
+
+  def __call__(self, word_lists: Sequence[Sequence[str]]) -> TokenizedWords:
+    """Tokenises lists of words.
+
+    What a word becomes does not depend on its neighbours, so each distinct
+    word is tokenised once.
+    """
+    numbers: dict[str, int] = {}
+    flat = np.array(
+      [
+        numbers.setdefault(word, len(numbers))
+        for words in word_lists
+        for word in words
+      ],
+      np.int64,
+    )
+    known: dict[str, int] = {}
+    tokens = [self._tokens(word, e) for word, e in self._encodings(numbers)]
+    ids, texts = (
+      np.array(column, np.int32)
+      for column in (
+        [i for word in tokens for i, _ in word],
+        [known.setdefault(t, len(known)) for word in tokens for _, t in word],
+      )
+    )
+    sizes = np.array([len(word) for word in tokens], np.int64)
+    first = np.cumsum(sizes) - sizes
+    where = flat_ranges(first[flat], sizes[flat])
+    special_ids = [i for i, _ in self._specials]
+    special_texts = [known.setdefault(t, len(known)) for _, t in self._specials]
+    return TokenizedWords(
+      np.concatenate([ids[where], np.array(special_ids, np.int32)]),
+      np.concatenate([texts[where], np.array(special_texts, np.int32)]),
+      list(known),
+      offsets(sizes[flat]),
+      offsets(np.array([len(words) for words in word_lists], np.int64)),
+    )
+
+  def _encodings(self, words: Iterable[str]):
+    """Each word and its encoding."""
+    words = list(words)
+    encodings = self._backend.encode_batch(
+      [[word] for word in words],
+      is_pretokenized=True,
+      add_special_tokens=False,
+    )
+    return zip(words, encodings, strict=True)
+
+  def _tokens(self, word: str, encoding) -> list[tuple[int, str]]:
+    """The id and the text of each subword of a word."""
+    tokens = [
+      (i, word[start:end].strip())
+      for i, (start, end) in itertools.islice(
+        zip(encoding.ids, encoding.offsets, strict=True), MAX_WORD_PIECES
+      )
+    ]
+    # Characters that the tokenizer drops.
+    return tokens or [(self._unknown_id, word)]
+
+
+def windows(
+  starts: np.ndarray, capacity: int, overlap: int
+) -> list[tuple[int, int]]:
+  """Cuts a sentence into windows of whole words.
+
+  Args:
+    starts: int[words + 1] as of `TokenizedWords.starts`.
+    capacity: the most subwords of a window; at least MAX_WORD_PIECES.
+    overlap: about how many subwords neighbouring windows share.
+
+  Returns:
+    (first word, end word) of each window: one for a sentence that fits, else
+    as many as needed, each as full as possible, together all words.
+
+  >>> windows(np.arange(11), 10, 4)
+  [(0, 10)]
+  >>> windows(np.arange(21), 10, 4)
+  [(0, 10), (6, 16), (12, 20)]
+  """
+  words, result, first = len(starts) - 1, [], 0
+  while True:
+    end = int(np.searchsorted(starts, starts[first] + capacity, "right")) - 1
+    end = min(max(end, first + 1), words)
+    result.append((first, end))
+    if end == words:
+      return result
+    back = int(np.searchsorted(starts, starts[end] - overlap, "left"))
+    first = max(first + 1, min(back, end))
+
+
+def stitch(parts: Iterable[tuple[int, np.ndarray]], words: int) -> np.ndarray:
+  """Joins the word rows of overlapping windows.
+
+  Each word is taken from the window in which it is most central, so that a
+  mention across the edge of one window is read from the other.
+
+  Args:
+    parts: (first word, float[m, C]) of each window, in order.
+    words: how many words the sentence has.
+
+  Returns:
+    float[words, C].
+  """
+  parts = list(parts)
+  if len(parts) == 1:
+    return parts[0][1]
+  rows = np.zeros((words, parts[0][1].shape[1]), parts[0][1].dtype)
+  best = np.full(words, -1)
+  for first, values in parts:
+    m = len(values)
+    central = np.minimum(np.arange(m), np.arange(m)[::-1])
+    here = slice(first, first + m)
+    better = central > best[here]
+    rows[here][better] = values[better]
+    best[here][better] = central[better]
+  return rows
+
+
+def context_window(
+  starts: np.ndarray, first: int, end: int, capacity: int
+) -> tuple[int, int]:
+  """Words around a mention, of at most `capacity` subwords, it in the middle.
+
+  Args:
+    starts: int[words + 1] as of `TokenizedWords.starts`.
+    first, end: the mention's words.
+    capacity: the most subwords.
+
+  Returns:
+    (first word, end word); near an end of the sentence the other side gets
+    what is left. Of a mention longer than the capacity the middle, at least
+    one word.
+  """
+  begin, total = int(starts[0]), int(starts[-1])
+  if total - begin <= capacity:
+    return 0, len(starts) - 1
+  middle = (int(starts[first]) + int(starts[end])) // 2
+  left = min(max(begin, middle - capacity // 2), total - capacity)
+  a = int(np.searchsorted(starts, left, "left"))
+  b = int(np.searchsorted(starts, left + capacity, "right")) - 1
+  if a >= b:  # No whole word fits.
+    a = int(np.searchsorted(starts, middle, "right")) - 1
+    b = a + 1
+  return a, b
