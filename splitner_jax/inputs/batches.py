@@ -76,11 +76,11 @@ class Batcher:
     # Tokens: where they come from, and where they go.
     lengths = self._lengths[chosen]
     tokens = flat_ranges(examples.token_offsets[chosen], lengths)
-    places = flat_ranges(device * size + start, lengths)
+    token_places = flat_ranges(device * size + start, lengths)
 
     def column(values: np.ndarray, fill: int = 0) -> np.ndarray:
       array = np.full(self.devices * size, fill, np.int32)
-      array[places] = values
+      array[token_places] = values
       return array.reshape(self.devices, size)
 
     arrays = {
