@@ -275,13 +275,17 @@ def remembering(run: "Run") -> "Run":
 
   def key(examples: Examples, index: int) -> Any:
     example = examples[index]
-    pos = b"" if example.pos is None else example.pos.tobytes()
-    return (
-      example.ids.tobytes(),
-      example.parts.tobytes(),
-      example.targets.tobytes(),
-      tuple(example.texts),
-      pos,
+    read = (
+      example.ids,
+      example.positions,
+      example.types,
+      example.parts,
+      example.targets,
+      example.ranges,
+      example.pos,
+    )
+    return tuple(example.texts), *(
+      None if column is None else column.tobytes() for column in read
     )
 
   def again(examples: Examples) -> np.ndarray:

@@ -46,6 +46,7 @@ class Forward:
       task.features,
       task.targets_per_token,
       runtime.row_length() or _CPU_ROW_LENGTH,
+      parallel.device_count(),
     )
     self._runs: dict[Layout, Any] = {}
 

@@ -1,7 +1,9 @@
 """How the process asks for memory."""
 
 import ctypes
+import gc
 import sys
+from typing import Any
 
 
 def keep_freed() -> None:
@@ -13,9 +15,7 @@ def keep_freed() -> None:
   part. To be called before JAX is imported: threads that are there already
   have their own memory. Of no effect without glibc.
   """
-  if not sys.platform.startswith("linux"):
-    return
-  mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+  mallopt = _of_libc("mallopt")
   if mallopt is None:
     return
   # Numbers of malloc.h; the largest int stands for never.
@@ -23,3 +23,22 @@ def keep_freed() -> None:
   mallopt(arena_max, 1)
   mallopt(mmap_max, 0)
   mallopt(trim_threshold, 2**31 - 1)
+
+
+def release_freed() -> None:
+  """Gives the memory that is free by now back to the system.
+
+  For the moments after which the process needs other blocks than before: what
+  setting up and compiling leave behind is in pieces too small for a step, and
+  would be kept beside it. Of no effect without glibc.
+  """
+  trim = _of_libc("malloc_trim")
+  if trim is not None:
+    gc.collect()
+    trim(0)
+
+
+def _of_libc(name: str) -> Any:
+  if not sys.platform.startswith("linux"):
+    return None
+  return getattr(ctypes.CDLL(None), name, None)

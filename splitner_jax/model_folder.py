@@ -197,8 +197,8 @@ def _describe(task: AnyTask) -> dict[str, Any]:
     **common,
     "scheme": task.scheme.name,
     "types": list(task.scheme.types),
-    # Of several, the one that leaves least room for the sentence.
-    "question": list(max((len(q), q) for q in task.questions)[1]),
+    # Of several, the longest.
+    "question": list(max(task.questions, key=len)),
     "labels_on": task.labels_on,
     "features": list(task.features),
     "pos_tags": list(task.pos_tags),

@@ -15,7 +15,7 @@ import tensorboardX
 from jax import numpy as jnp
 from ml_collections import ConfigDict
 
-from splitner_jax import losses, optimizer, parallel, runtime
+from splitner_jax import losses, memory, optimizer, parallel, runtime
 from splitner_jax.checkpoint import Checkpoints
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.errors import UserError
@@ -286,6 +286,7 @@ def train(
     for layout in setup.layouts()
   }
   forward = Forward(task, settings.inference_batch_size, progress=True)
+  memory.release_freed()
   writer = tensorboardX.SummaryWriter(
     str(folder / "tensorboard"), purge_step=progress["step"] or None
   )
@@ -353,7 +354,10 @@ def train(
       # Without epochs only the start is evaluated, as epoch 0.
       coming = parallel.prefetch(batches()) if settings.epochs else iter(())
       for batch, arrays, read in coming:
+        compiled = compile_clock.seconds
         state, measured = train_steps[batch.layout](state, arrays)
+        if compile_clock.seconds > compiled:
+          memory.release_freed()
         if pending:
           check(*pending)
         progress["step"] += 1
@@ -378,6 +382,7 @@ def train(
         progress["seconds"] = 0.0
         progress.update(epoch=progress["epoch"] + 1, batch=0, read=0)
       evaluate(progress["epoch"])
+      memory.release_freed()
       progress["finished"] = (
         progress["epoch"] >= settings.epochs
         or progress["stale"] >= settings.patience

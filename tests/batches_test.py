@@ -1,312 +1,315 @@
-"""Examples as arrays of static shape: rows, features, their tables."""
+"""Placed examples as arrays: every token, target and text at its place."""
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from splitner_jax.inputs import patterns
-from splitner_jax.inputs.batches import Batcher, BatchPlan, Shape, fit_buckets
-from splitner_jax.inputs.tokenizer import Example
+from splitner_jax.inputs.batches import Batch, Batcher
+from splitner_jax.inputs.examples import Examples
+from splitner_jax.inputs.packing import (
+  Group,
+  Layout,
+  Packer,
+  Placement,
+  Shape,
+  TextKeys,
+)
 from splitner_jax.inputs.text_tables import SHORT_WIDTH
+from tests import random_examples
+
+_ALL = "char", "pattern", "pos"
+_TEXTS = (*random_examples.TEXTS, "123456789", "A-1-B-2-C-3", "p53")
+
+# One group and two; rows that two or four devices can share and cannot.
+_LAYOUTS: tuple[Layout, ...] = (
+  (Group(4, 16),),
+  (Group(3, 16),),
+  (Group(1, 24), Group(5, 12)),
+  (Group(8, 9), Group(4, 20)),
+)
 
 
-def _example(
-  rng: np.random.Generator, texts: list[str], *, sequence: bool = False
-) -> Example:
-  n = len(texts)
-  shape = () if sequence else (n,)
-  return Example(
-    ids=rng.integers(1, 50, n).astype(np.int32),
-    types=rng.integers(0, 2, n).astype(np.int32),
-    texts=texts,
-    sentence=0,
-    first_word=0,
-    positions=np.zeros(0, np.int32),
-    labels=np.asarray(rng.integers(0, 4, shape), np.int32),
-    weights=np.asarray(rng.uniform(0.5, 1, shape), np.float32),
+def _examples(lengths: Sequence[int], **options) -> Examples:
+  """Examples whose tokens also have parts."""
+  examples = random_examples.make(lengths, texts=_TEXTS, **options)
+  rng = np.random.default_rng(len(lengths))
+  parts = rng.integers(0, 5, len(examples.ids)).astype(np.int16)
+  return dataclasses.replace(examples, parts=parts)
+
+
+def _placements(
+  examples: Examples, shape: Shape, features: Sequence[str] = ()
+) -> list[Placement]:
+  packer = Packer(
+    examples.lengths,
+    examples.target_counts,
+    [shape],
+    TextKeys(examples, features, False),
   )
+  return list(packer.batches(range(len(examples))))
 
 
-_SHORT = ["a", "Is", "IL-2", "x" * SHORT_WIDTH, "", "B2", "p53", "[CLS]", "é"]
-_LONG = ["internationalisation", "123456789", "x" * 40, "A-1-B-2-C-3"]
+def _batcher(
+  examples: Examples, features: Sequence[str], devices: int = 1
+) -> Batcher:
+  keys = TextKeys(examples, features, False)
+  return Batcher(examples, features, keys, pad_id=7, devices=devices)
 
 
-def _examples(count: int, *, sequence: bool = False) -> list[Example]:
-  rng = np.random.default_rng(count)
-  texts = _SHORT + _LONG
-  return [
-    _example(rng, rng.choice(texts, n).tolist(), sequence=sequence)
-    for n in rng.integers(1, 12, count)
-  ]
-
-
-# Rows of a batch; the second is empty.
-_ROWS = np.array([3, -1, 0, 5])
-
-
-@pytest.mark.parametrize("sequence", [False, True])
-@pytest.mark.parametrize("devices", [1, 2, 4])
-def test_arrays(devices: int, sequence: bool) -> None:
-  examples = _examples(6, sequence=sequence)
-  batcher = Batcher(examples, (), pad_id=1, devices=devices)
-  shapes = [Shape(12), Shape(16)]
-  shape, arrays = batcher.assemble(_ROWS, 12, shapes)
-  assert shape == Shape(12)
-  names = "input_ids token_types mask row_mask labels weights"
-  assert arrays.keys() == set(names.split())
-  for name, array in arrays.items():
-    assert array.shape[:2] == (devices, 4 // devices), name
-  flat = {key: a.reshape(4, *a.shape[2:]) for key, a in arrays.items()}
-  assert flat["row_mask"].tolist() == [True, False, True, True]
-  assert flat["mask"].dtype == bool
-  assert flat["weights"].dtype == np.float32
-  for key in ("input_ids", "token_types", "labels"):
-    assert flat[key].dtype == np.int32
-  for i, r in enumerate(_ROWS):
-    n = 0 if r < 0 else len(examples[r])
-    assert flat["mask"][i].tolist() == [True] * n + [False] * (12 - n)
-    assert np.all(flat["input_ids"][i, n:] == 1)
-    assert np.all(flat["token_types"][i, n:] == 0)
-    if r < 0:
-      assert not np.any(flat["labels"][i])
-      assert not np.any(flat["weights"][i])
-      continue
-    example = examples[r]
-    np.testing.assert_array_equal(flat["input_ids"][i, :n], example.ids)
-    np.testing.assert_array_equal(flat["token_types"][i, :n], example.types)
-    for key in ("labels", "weights"):
-      value = getattr(example, key)
-      if not sequence:
-        assert not np.any(flat[key][i, n:])
-        value = np.concatenate([value, np.zeros(12 - n)])
-      np.testing.assert_array_equal(flat[key][i], value)
-
-
-def _with_pos(examples: list[Example]) -> list[Example]:
-  rng = np.random.default_rng(1)
-  return [
-    dataclasses.replace(e, pos=rng.integers(1, 9, len(e)).astype(np.int32))
-    for e in examples
-  ]
-
-
-@pytest.mark.parametrize("features", [("pos",), ("pos", "char"), ("char",)])
-@pytest.mark.parametrize("devices", [1, 2, 4])
-def test_parts_of_speech(devices: int, features: tuple[str, ...]) -> None:
-  examples = _with_pos(_examples(6))
-  batcher = Batcher(examples, features, pad_id=1, devices=devices)
-  shapes = [Shape.with_room(12, features, (16, 96))]
-  shape, arrays = batcher.assemble(_ROWS, 12, shapes)
-  assert shape == shapes[0]
-  assert arrays["input_ids"].shape == (devices, 4 // devices, 12)
-  if "pos" not in features:
-    assert "pos_ids" not in arrays
-    return
-  ids = arrays["pos_ids"]
-  assert (ids.dtype, ids.shape) == (np.int32, (devices, 4 // devices, 12))
-  for row, r in zip(ids.reshape(4, 12), _ROWS, strict=True):
-    real = [] if r < 0 else examples[r].pos.tolist()
-    assert row.tolist() == real + [0] * (12 - len(real))
-  # All else is as without them.
-  others = tuple(name for name in features if name != "pos")
-  _, plain = Batcher(examples, others, 1, devices).assemble(_ROWS, 12, shapes)
-  assert plain.keys() == arrays.keys() - {"pos_ids"}
-  for name, array in plain.items():
-    np.testing.assert_array_equal(arrays[name], array)
-
-
-def test_parts_of_speech_have_no_tables() -> None:
-  assert Shape.with_room(8, ("pos",), (3, 4)) == Shape(8)
-  assert Shape.with_room(8, ("char", "pos"), (3, 4)) == Shape(8, char=(3, 4))
-  assert Shape.with_room(8, ("pattern", "char"), (3, 4)) == Shape(
-    8, (3, 4), (3, 4)
-  )
-  examples = _with_pos(_examples(40))
-  lengths = np.array([len(e) for e in examples])
-  plan = BatchPlan(lengths, 4, 0, tuple(fit_buckets(lengths, 4)))
-  for features in ((), ("char",), ("char", "pattern")):
-    shapes, same = (
-      Batcher(examples, names, 0, 2).fit_shapes(plan)
-      for names in (features, ("pos", *features))
-    )
-    assert shapes == same
-
-
-def _check_features(
-  batcher: Batcher, rows: np.ndarray, arrays: dict[str, np.ndarray]
-) -> None:
-  """Every token's index points at the ids of its own text."""
-  ids_of = {
-    "char": patterns.character_ids,
-    "pattern": lambda text: patterns.pattern_ids(patterns.pattern(text)),
+def _starts(placement: Placement, devices: int) -> dict[int, tuple[int, int]]:
+  """Device and first token of each example."""
+  layout = placement.shape.layout
+  # Each device has an equal part of each group's rows, one after the other.
+  where = []
+  before = 0
+  for group in layout:
+    part = -(-group.rows // devices)
+    for row in range(group.rows):
+      device, own_row = divmod(row, part)
+      where.append((device, before + own_row * group.length))
+    before += part * group.length
+  return {
+    int(e): (where[row][0], where[row][1] + int(column))
+    for e, row, column in zip(*placement[1:], strict=True)
   }
-  per_device = len(rows) // batcher.devices
-  for name in batcher.features:
-    short, long = arrays[f"{name}_short"], arrays[f"{name}_long"]
-    index = arrays[f"{name}_index"]
-    assert short.dtype == long.dtype == index.dtype == np.int32
-    assert short.shape[2:] == (SHORT_WIDTH,)
-    assert long.shape[2:] == (patterns.MAX_CHARACTERS,)
-    for i, r in enumerate(rows):
-      if r < 0:
-        continue
-      device, row = divmod(i, per_device)
-      for position, text in enumerate(batcher.examples[r].texts):
-        at = int(index[device, row, position])
-        split = len(short[device])
-        ids = short[device, at] if at < split else long[device, at - split]
-        assert tuple(ids[ids > 0]) == ids_of[name](text)
-        # Padding is on the right only.
-        assert not np.any(ids[len(ids_of[name](text)) :])
+
+
+def check_batch(batch: Batch, placement: Placement, batcher: Batcher) -> None:
+  """Compares the arrays with the examples, one value at a time."""
+  arrays, examples = batch.arrays, batcher.examples
+  devices, shape = batcher.devices, placement.shape
+  starts = _starts(placement, devices)
+  assert batch.layout == tuple(
+    Group(-(-group.rows // devices), group.length) for group in shape.layout
+  )
+  size = sum(group.rows * group.length for group in batch.layout)
+  _check_names(batch, batcher, min(shape.targets, size), size)
+
+  # Tokens.
+  real = np.zeros((devices, size), bool)
+  segments = []
+  for e, (device, start) in starts.items():
+    example = examples[e]
+    here = device, slice(start, start + len(example.ids))
+    assert not real[here].any()
+    real[here] = True
+    for name, values in (
+      ("input_ids", example.ids),
+      ("token_types", example.types),
+      ("positions", example.positions),
+      ("parts", example.parts),
+    ):
+      assert arrays[name][here].tolist() == values.tolist()
+    segments.append(set(arrays["segments"][here].tolist()))
+  # Each example has one of its own, also beside one in the next row.
+  assert all(len(segment) == 1 for segment in segments)
+  assert len(set.union(*segments)) == len(segments)
+  assert 0 not in set.union(*segments)
+  assert np.all(arrays["input_ids"][~real] == batcher.pad_id)
+  for name in ("token_types", "positions", "segments", "parts"):
+    assert not arrays[name][~real].any()
+
+  # Targets.
+  room = arrays["targets"].shape[1]
+  expected = [
+    t
+    for e in starts
+    for t in range(*examples.target_offsets[e : e + 2].tolist())
+  ]
+  assert sorted(batch.targets.tolist()) == sorted(expected)
+  assert len(set(batch.places.tolist())) == len(batch.places) == len(expected)
+  answered = np.zeros((devices, room), bool)
+  for place, t in zip(batch.places, batch.targets, strict=True):
+    e = int(np.searchsorted(examples.target_offsets, t, "right")) - 1
+    example, (device, start) = examples[e], starts[e]
+    k = int(t - examples.target_offsets[e])
+    at = device, int(place) - device * room
+    assert 0 <= at[1] < room
+    answered[at] = True
+    target = int(example.targets[k])
+    assert arrays["targets"][at] == start + target
+    assert arrays["labels"][at] == example.labels[k]
+    assert arrays["weights"][at] == example.weights[k]
+    if example.ranges is not None:
+      ranges = (start + example.ranges[k]).tolist()
+      assert arrays["ranges"][at].tolist() == ranges
+    if "pos" in batcher.features:
+      assert arrays["pos_ids"][at] == example.pos[target]
+  for name in ("targets", "labels", "weights", "ranges", "pos_ids"):
+    if name in arrays:
+      assert not arrays[name][~answered].any()
+  _check_texts(batch, batcher, starts)
+
+
+def _check_names(batch: Batch, batcher: Batcher, room: int, size: int) -> None:
+  """Which arrays there are, of which type and size."""
+  of_tokens = {"input_ids", "token_types", "positions", "segments", "parts"}
+  of_targets = {"targets", "labels", "weights"}
+  tables = set()
+  if batcher.examples.ranges is not None:
+    of_targets.add("ranges")
+  if "pos" in batcher.features:
+    of_targets.add("pos_ids")
+  if "char" in batcher.features:
+    of_targets.add("char_index")
+    tables |= {"char_short", "char_long"}
+  if "pattern" in batcher.features:
+    of_tokens.add("pattern_index")
+    tables |= {"pattern_short", "pattern_long"}
+  assert batch.arrays.keys() == of_tokens | of_targets | tables
+  for name, array in batch.arrays.items():
+    assert array.dtype == (np.float32 if name == "weights" else np.int32)
+    assert len(array) == batcher.devices
+    if name in of_tokens:
+      assert array.shape[1:] == (size,)
+    elif name in of_targets:
+      assert array.shape[1:] == ((room, 2) if name == "ranges" else (room,))
+
+
+def _check_texts(
+  batch: Batch, batcher: Batcher, starts: dict[int, tuple[int, int]]
+) -> None:
+  """Each index is the row of the ids of its own text."""
+  arrays, examples = batch.arrays, batcher.examples
+  room = arrays["targets"].shape[1]
+  found = []
+  if "char" in batcher.features:
+    texts = [examples.distinct[t] for t in examples.texts]
+    tokens = examples.target_tokens()
+    for place, t in zip(batch.places, batch.targets, strict=True):
+      ids = patterns.character_ids(texts[tokens[t]])
+      found.append(("char", *divmod(int(place), room), ids))
+  if "pattern" in batcher.features:
+    for e, (device, start) in starts.items():
+      for i, text in enumerate(examples[e].texts):
+        ids = patterns.pattern_ids(patterns.pattern(text))
+        found.append(("pattern", device, start + i, ids))
+  used = set()
+  for name, device, at, ids in found:
+    row = int(arrays[f"{name}_index"][device, at])
+    width, table = "short", arrays[f"{name}_short"][device]
+    if row >= len(table):
+      row -= len(table)
+      width, table = "long", arrays[f"{name}_long"][device]
+    used.add((f"{name}_{width}", device, row))
+    assert table[row].tolist() == [*ids] + [0] * (len(table[row]) - len(ids))
+  # Rows of nothing, or of what only another device has, are empty.
+  for name, widths in itertools.product(_ALL[:2], ("short", "long")):
+    table = arrays.get(f"{name}_{widths}", np.zeros((0, 0, 0)))
+    for device, row in zip(*np.nonzero(table.any(axis=2)), strict=True):
+      assert (f"{name}_{widths}", device, row) in used
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4])
+@pytest.mark.parametrize("layout", _LAYOUTS)
+def test_everything_is_at_its_place(layout: Layout, devices: int) -> None:
+  rng = np.random.default_rng(devices)
+  longest = max(group.length for group in layout)
+  examples = _examples(rng.integers(1, longest + 1, 60).tolist())
+  # Room for all texts, if short ones may stand in the long table.
+  shape = Shape(layout, 70, (4, 6), (1, 9))
+  batcher = _batcher(examples, _ALL, devices)
+  placements = _placements(examples, shape, _ALL)
+  assert len(placements) > 4
+  for placement in placements:
+    check_batch(batcher.assemble(placement), placement, batcher)
 
 
 @pytest.mark.parametrize(
-  "features", [("char",), ("pattern",), ("char", "pattern")]
+  "features", [(), ("char",), ("pattern",), ("pos",), ("pattern", "char")]
 )
-@pytest.mark.parametrize("devices", [1, 2])
-def test_features(devices: int, features: tuple[str, ...]) -> None:
-  batcher = Batcher(_examples(8), features, pad_id=0, devices=devices)
-  rows = np.array([0, 1, 2, 3, 4, 5, -1, 7])
-  room = Shape(12, **dict.fromkeys(features, (16, 16)))
-  shape, arrays = batcher.assemble(rows, 12, [room])
-  assert shape == room
-  assert all(a.shape[0] == devices for a in arrays.values())
-  _check_features(batcher, rows, arrays)
+def test_features(features: tuple[str, ...]) -> None:
+  examples = _examples([5, 9, 3, 8, 12])
+  shape = Shape(_LAYOUTS[0], 50, (10, 5), (10, 5))
+  batcher = _batcher(examples, features, 2)
+  [placement] = _placements(examples, shape, features)
+  check_batch(batcher.assemble(placement), placement, batcher)
 
 
-def test_texts_of_the_reference() -> None:
-  texts = ["é", "aé1", "</s>"]
-  batcher = Batcher(
-    [_example(np.random.default_rng(0), texts)],
-    ("char", "pattern"),
-    pad_id=0,
-    devices=1,
-    reference_text=True,
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_one_target_each(devices: int) -> None:
+  """As of a task that asks about mentions; there is no part of speech."""
+  examples = _examples([4, 9, 2, 7, 16, 5], one_target=True)
+  examples = dataclasses.replace(examples, pos=None)
+  batcher = _batcher(examples, (), devices)
+  [placement] = _placements(examples, Shape(_LAYOUTS[0], 6))
+  batch = batcher.assemble(placement)
+  assert batch.arrays["targets"].shape == (devices, 6)
+  check_batch(batch, placement, batcher)
+
+
+def test_examples_without_ranges_and_without_targets() -> None:
+  examples = _examples([4, 9, 2, 7])
+  # The second and the last have none.
+  some = np.isin(np.arange(4), [0, 2]).repeat(examples.target_counts)
+  counts = examples.target_counts * [1, 0, 1, 0]
+  examples = dataclasses.replace(
+    examples,
+    target_offsets=np.concatenate([[0], np.cumsum(counts)]),
+    targets=examples.targets[some],
+    labels=examples.labels[some],
+    weights=examples.weights[some],
+    ranges=None,
   )
-  room = Shape(4, char=(3, 0), pattern=(3, 0))
-  _, arrays = batcher.assemble(np.array([0]), 4, [room])
-  expected = {
-    "char": [(), (33, 86), (25, 9, 51, 26)],
-    "pattern": [(), (39, 41), (25, 9, 39, 26)],
-  }
-  for name, ids in expected.items():
-    at = arrays[f"{name}_index"][0, 0, :3]
-    rows = arrays[f"{name}_short"][0][at]
-    assert [tuple(row[row > 0]) for row in rows] == ids
+  for devices in (1, 2):
+    batcher = _batcher(examples, ("pos",), devices)
+    [placement] = _placements(examples, Shape(_LAYOUTS[1], 12))
+    check_batch(batcher.assemble(placement), placement, batcher)
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-def test_short_texts_may_stand_in_the_long_table(devices: int) -> None:
-  batcher = Batcher(_examples(8), ("char", "pattern"), 0, devices)
-  rows = np.arange(8)
-  tight = Shape(12, char=(2, len(_SHORT + _LONG) - 2), pattern=(0, 16))
-  last = Shape(12, char=(16, 96), pattern=(16, 96))
-  shape, arrays = batcher.assemble(rows, 12, [tight, last])
-  assert shape == tight
-  assert arrays["char_short"].shape == (devices, 2, SHORT_WIDTH)
-  _check_features(batcher, rows, arrays)
+def test_devices_without_an_example() -> None:
+  examples = _examples([5])
+  shape = Shape(_LAYOUTS[0], 20, (9, 9), (9, 9))
+  batcher = _batcher(examples, _ALL, 4)
+  [placement] = _placements(examples, shape, _ALL)
+  batch = batcher.assemble(placement)
+  check_batch(batch, placement, batcher)
+  for name, array in batch.arrays.items():
+    empty = 7 if name == "input_ids" else 0
+    assert sum(bool(np.any(own != empty)) for own in array) <= 1
 
 
-def test_long_texts_do_not_stand_in_the_short_table() -> None:
-  example = _example(np.random.default_rng(0), [*_LONG, "a", "x" * SHORT_WIDTH])
-  batcher = Batcher([example], ("char",), 0, 1)
-  small, last = Shape(8, char=(9, 3)), Shape(8, char=(0, 6))
-  assert batcher.assemble(np.array([0]), 8, [small, last])[0] == last
-  enough = Shape(8, char=(2, 4))
-  assert batcher.assemble(np.array([0]), 8, [enough, last])[0] == enough
+def test_a_device_has_tables_no_larger_than_its_tokens_need() -> None:
+  examples = _examples([5, 3])
+  shape = Shape(_LAYOUTS[0], 64, (40, 10), (10, 40))
+  batcher = _batcher(examples, _ALL, 4)
+  [placement] = _placements(examples, shape, _ALL)
+  batch = batcher.assemble(placement)
+  check_batch(batch, placement, batcher)
+  width = patterns.MAX_CHARACTERS
+  shapes = {name: array.shape for name, array in batch.arrays.items()}
+  assert shapes["targets"] == (4, 16)
+  assert shapes["char_short"] == (4, 16, SHORT_WIDTH)
+  assert shapes["char_long"] == (4, 10, width)
+  assert shapes["pattern_short"] == (4, 10, SHORT_WIDTH)
+  assert shapes["pattern_long"] == (4, 16, width)
 
 
-@pytest.mark.parametrize("feature", ["char", "pattern"])
-def test_over_full_batch_takes_the_last_shape(feature: str) -> None:
-  batcher = Batcher(_examples(8), (feature,), 0, 1)
-  shapes = [
-    Shape(12, **{feature: (3, 3)}),
-    Shape(16, **{feature: (16, 16)}),
-    Shape(20, **{feature: (16, 8 * 20)}),
-  ]
-  full, empty = np.arange(8), np.full(8, -1)
-  one = empty.copy()
-  one[0] = int(np.argmin([len(e) for e in batcher.examples]))
-  assert batcher.assemble(one, 12, shapes)[0] == shapes[0]
-  shape, arrays = batcher.assemble(full, 12, shapes)
-  assert shape == shapes[2]
-  assert arrays["input_ids"].shape == (1, 8, 20)
-  assert arrays["labels"].shape == arrays[f"{feature}_index"].shape
-  _check_features(batcher, full, arrays)
+def test_parts_of_speech_that_are_not_there() -> None:
+  examples = dataclasses.replace(_examples([5]), pos=None)
+  [placement] = _placements(examples, Shape(_LAYOUTS[0], 20))
+  with pytest.raises(ValueError, match="no parts of speech"):
+    _batcher(examples, ("pos",)).assemble(placement)
 
 
 def test_assembling_again_gives_the_same() -> None:
-  examples = _examples(8)
-  rows = np.arange(8)
-  shapes = [Shape(12, char=(4, 16), pattern=(16, 16))]
-  batcher = Batcher(examples, ("char", "pattern"), 0, 2)
-  _, first = batcher.assemble(rows, 12, shapes)
-  batcher.assemble(rows[::-1], 12, shapes)
-  for other in (batcher, Batcher(examples, ("char", "pattern"), 0, 2)):
-    _, again = other.assemble(rows, 12, shapes)
-    assert first.keys() == again.keys()
-    for name in first:
-      np.testing.assert_array_equal(first[name], again[name])
-
-
-def test_texts_stand_in_order() -> None:
-  """Not in that of a set of strings, which differs between processes."""
-  texts = [f"{c}{d}" for c in "fbdaec" for d in "4231"]
-  example = _example(np.random.default_rng(0), texts)
-  batcher = Batcher([example], ("char",), 0, 1)
-  _, arrays = batcher.assemble(np.array([0]), 24, [Shape(24, char=(24, 0))])
-  assert [tuple(ids[:2]) for ids in arrays["char_short"][0]] == [
-    patterns.character_ids(text) for text in sorted(texts)
-  ]
-
-
-def _random_examples(count: int) -> list[Example]:
-  """Examples with many different texts."""
-  rng = np.random.default_rng(count)
-  return [
-    _example(
-      rng,
-      [
-        "".join(rng.choice(list("abAB12-"), rng.integers(1, 14)))
-        for _ in range(rng.integers(2, 40))
-      ],
-    )
-    for _ in range(count)
-  ]
-
-
-@pytest.mark.parametrize("features", [(), ("char",), ("char", "pattern")])
-def test_shapes_hold_the_batches_of_a_plan(features: tuple[str, ...]) -> None:
-  examples = _random_examples(100)
-  lengths = np.array([len(e) for e in examples])
-  plan = BatchPlan(lengths, 4, 0, tuple(fit_buckets(lengths, 4)))
-  batcher = Batcher(examples, features, 0, 2)
-  shapes = batcher.fit_shapes(plan)
-  own = len(plan.buckets)
-  assert tuple(s.length for s in shapes[:own]) == plan.buckets
-  # One more for any batch, where texts could be too many.
-  assert [s.length for s in shapes[own:]] == [plan.buckets[-1]] * bool(features)
-  for step in range(3 * plan.steps_per_epoch):
-    length, rows = plan.batch(step)
-    shape, arrays = batcher.assemble(rows, length, shapes)
-    assert shape in shapes[:own]
-    assert shape.length == length == arrays["mask"].shape[-1]
-    _check_features(batcher, rows, arrays)
-
-
-def test_the_shape_for_any_batch_holds_any_batch() -> None:
-  examples = _random_examples(30)
-  lengths = np.array([len(e) for e in examples])
-  plan = BatchPlan(lengths, 4, 0, tuple(fit_buckets(lengths, 4)))
-  last = Batcher(examples, ("char", "pattern"), 0, 2).fit_shapes(plan)[-1]
   rng = np.random.default_rng(0)
-  # As bad as it can get: every token another long text.
-  worst = [
-    _example(rng, [f"{i:02}{j:02}-abcdefgh" for j in range(last.length)])
-    for i in range(4)
-  ]
-  batcher = Batcher(worst, ("char", "pattern"), 0, 2)
-  shape, arrays = batcher.assemble(np.arange(4), last.length, [last])
-  assert shape == last
-  _check_features(batcher, np.arange(4), arrays)
+  examples = _examples(rng.integers(1, 13, 40).tolist())
+  shape = Shape(_LAYOUTS[2], 60, (9, 5), (9, 5))
+  first, *others = _placements(examples, shape, _ALL)
+  batcher = _batcher(examples, _ALL, 2)
+  batch = batcher.assemble(first)
+  for placement in others:
+    batcher.assemble(placement)
+  for other in (batcher, _batcher(examples, _ALL, 2)):
+    again = other.assemble(first)
+    assert again.layout == batch.layout
+    assert again.arrays.keys() == batch.arrays.keys()
+    np.testing.assert_array_equal(again.places, batch.places)
+    np.testing.assert_array_equal(again.targets, batch.targets)
+    for name, array in batch.arrays.items():
+      np.testing.assert_array_equal(again.arrays[name], array)

@@ -36,8 +36,13 @@ def test_every_side_takes_its_turn(tmp_path):
     sides.append("plain tagger (torch)")
   else:
     assert lines.pop(0) == "torch is not installed: no plain tagger"
-  for side, line in zip(sides, lines, strict=True):
+  times, shares = lines[: len(sides)], lines[len(sides) :]
+  for side, line in zip(sides, times, strict=True):
     assert line.startswith(side)
     step = re.search(r"([\d.]+) ms a step, .* s an epoch of \d+ steps", line)
     assert float(step[1]) > 0
-  assert lines[-1].endswith("1.00 of the last line's")
+  assert times[-1].endswith("1.00 of the last line's")
+  # The making of the batches is a part of a step.
+  for side, line in zip(sides[:2], shares, strict=True):
+    share = re.fullmatch(rf"{side} +batches: ([\d.]+) % of a step", line)
+    assert 0 < float(share[1]) < 100

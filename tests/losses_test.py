@@ -36,10 +36,10 @@ def _naive_dice(
 
 
 # Sums of the weights: 4, 1, 2, 2, 0. Their inverses have the mean 9/16.
-_GOLD = [
-  (np.array([0, 0, 1, 4]), np.array([2.0, 1.0, 1.0, 0.0], np.float32)),
-  (np.array([2, 2, 3, 3, 0]), np.array([1.0, 1.0, 1.5, 0.5, 1.0], np.float32)),
-]
+_GOLD = (
+  np.array([0, 0, 1, 4, 2, 2, 3, 3, 0], np.int32),
+  np.array([2.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.5, 0.5, 1.0], np.float32),
+)
 _CLASS_WEIGHTS = np.array([4, 16, 8, 8, 0]) / 9
 
 
@@ -77,8 +77,10 @@ def _batch(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   return logits, labels, weights
 
 
+# Over the batch's own weight: the gold decides class weights only.
 _BOUND = {
-  name: losses.bound(loss, _GOLD) for name, loss in losses.LOSSES.items()
+  name: losses.bind(loss, *_GOLD, batches=1, average="batch")
+  for name, loss in losses.LOSSES.items()
 }
 _LOSSES = {name: jax.jit(loss) for name, loss in _BOUND.items()}
 _GRADIENTS = {
@@ -119,28 +121,62 @@ def test_dice_of_a_perfect_answer() -> None:
 
 
 def test_class_weights() -> None:
-  weights = losses.inverse_frequencies(_GOLD)
-  assert weights.dtype == np.float32
-  np.testing.assert_allclose(weights, _CLASS_WEIGHTS, rtol=1e-6)
-  # One label for each example; in any order, in one example or in many.
-  alone = [
-    (np.array(label, np.int32), np.array(weight, np.float32))
-    for labels, its_weights in reversed(_GOLD)
-    for label, weight in zip(labels, its_weights, strict=True)
-  ]
-  np.testing.assert_allclose(losses.inverse_frequencies(alone), weights)
-  nothing = [(labels, 0 * weights) for labels, weights in _GOLD]
-  np.testing.assert_array_equal(
-    losses.inverse_frequencies(nothing), np.zeros(5)
-  )
+  labels, weights = _GOLD
+  class_weights = losses.inverse_frequencies(labels, weights)
+  assert class_weights.dtype == np.float32
+  np.testing.assert_allclose(class_weights, _CLASS_WEIGHTS, rtol=1e-6)
+  # In any order.
+  again = losses.inverse_frequencies(labels[::-1], weights[::-1])
+  np.testing.assert_allclose(again, class_weights)
+  nothing = losses.inverse_frequencies(labels, 0 * weights)
+  np.testing.assert_array_equal(nothing, np.zeros(5))
 
 
-def test_only_the_weighted_loss_reads_the_gold() -> None:
-  gold = iter(_GOLD)
+def test_what_losses_are_given() -> None:
   for name, loss in losses.LOSSES.items():
-    if name != "weighted_cross_entropy":
-      assert losses.bound(loss, gold) is loss
-  assert next(gold) is _GOLD[0]
+    own = losses.bind(loss, *_GOLD, 4, "batch")
+    given = losses.bind(loss, *_GOLD, 4)
+    if name == "dice":
+      # A ratio over the batch, whatever is asked for.
+      assert own is given is loss
+      continue
+    if name == "weighted_cross_entropy":
+      for bound in (own, given):
+        found = bound.keywords.pop("class_weights")
+        np.testing.assert_allclose(found, _CLASS_WEIGHTS, rtol=1e-6)
+      # Every class has 16/9 in all, where it occurs.
+      total = 4 * 16 / 9 / 4
+    else:
+      total = 9 / 4
+    assert given.keywords == {"total": pytest.approx(total)}
+    assert getattr(own, "keywords", {}) == {}
+
+
+@pytest.mark.parametrize(
+  "name", ["cross_entropy", "weighted_cross_entropy", "focal"]
+)
+def test_expected_average(name: str) -> None:
+  """A label counts alike in any batch: together they are the mean of all."""
+  labels, weights = _GOLD
+  rng = np.random.default_rng(5)
+  logits = rng.normal(0, 2, (9, 5)).astype(np.float32)
+  loss = jax.jit(losses.bind(losses.LOSSES[name], labels, weights, 3))
+  # Of unlike weights; the last of none.
+  parts = [
+    loss(logits[rows], labels[rows], weights[rows])
+    for rows in ([0, 1, 4, 5, 6], [2, 7, 8], [3])
+  ]
+  expected = _NAIVE[name](logits.astype(np.float64), labels, weights)
+  assert np.mean(parts) == pytest.approx(expected, rel=1e-5)
+  assert parts[2] == 0 < min(parts[:2])
+
+
+def test_no_weight_at_all() -> None:
+  labels, weights = _GOLD
+  for name in ("cross_entropy", "weighted_cross_entropy", "focal"):
+    loss = losses.bind(losses.LOSSES[name], labels, 0 * weights, 3)
+    # It is divided by.
+    assert loss.keywords["total"] > 0
 
 
 def test_focal_by_hand() -> None:

@@ -205,6 +205,8 @@ def test_wrong_data(content, said, config, tmp_path):
     ("clip_norm", float("nan"), "nan is not positive"),
     ("dropout", 1.0, "1.0 is not in [0, 1)"),
     ("classifier.context", 0, "0 is below 1"),
+    ("row_length", -1, "-1 is below the least, 0"),
+    ("detector.loss_average", "sum", "sum is none of expected, batch"),
     ("seed", 2**32, "4294967296 is above the most, 4294967295"),
     ("seeds", "1,x", "'1,x' is no list of different numbers from 0 to 42949"),
     ("seeds", "1,1", "'1,1' is no list of different numbers from 0 to 42949"),
@@ -234,12 +236,8 @@ def test_what_fails_before_the_first_checkpoint_binds_nobody(config, tmp_path):
   assert message.startswith(f"{tmp_path / 'backbone'}")
   assert "model.safetensors" in message
 
-  config.batch_size = 6
-  message = _refused(config, tmp_path / "run")
-  assert message == (
-    "config.batch_size: 6 rows cannot be shared by 4 devices; use a multiple "
-    "of 4"
-  )
+  config.seed = 6
+  assert _refused(config, tmp_path / "run") == message
 
 
 def test_workdir_of_another_config(config, session_cache):

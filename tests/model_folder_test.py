@@ -87,7 +87,7 @@ def test_each_task_may_have_its_tokenizer(tmp_path: pathlib.Path):
   assert "tokenizer.json" not in names(folder)
   loaded = model_folder.load(str(folder))
   for name, task in trained.tasks.items():
-    [mine], [theirs] = (
+    mine, theirs = (
       t([["Ada"]]) for t in (task.tokenizer, loaded.tasks[name].tokenizer)
     )
     assert mine.ids.tolist() == theirs.ids.tolist()

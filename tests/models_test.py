@@ -1,6 +1,7 @@
 """The encoder and whole models, against themselves."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -8,177 +9,289 @@ import pytest
 from jax import numpy as jnp
 
 from splitner_jax.inputs import patterns
-from splitner_jax.inputs.batches import Batcher, Shape
-from splitner_jax.inputs.tokenizer import Example
-from splitner_jax.models.bert import Dropout, Encoder, EncoderConfig
-from splitner_jax.models.features import POS_SIZE
-from splitner_jax.models.heads import SequenceClassifier, TokenClassifier
+from splitner_jax.inputs.batches import Batch
+from splitner_jax.inputs.examples import Examples
+from splitner_jax.inputs.packing import Group
+from splitner_jax.models import features
+from splitner_jax.models.bert import (
+  Dropout,
+  Encoder,
+  EncoderConfig,
+  attention_biases,
+)
+from splitner_jax.models.heads import PooledClassifier, TokenClassifier
+from tests import random_examples
+
+Model = TokenClassifier | PooledClassifier
 
 _CONFIG = EncoderConfig(
   vocab_size=50,
   hidden_size=16,
-  num_layers=1,
+  num_layers=2,
   num_heads=2,
   intermediate_size=32,
   max_positions=24,
   type_vocab_size=2,
 )
-
-
-def _randomise(params, seed: int = 0, scale: float = 0.3):
-  """Parameters of one size: as they start, biases are 0 and scales 1."""
-  leaves, tree = jax.tree.flatten(params)
-  rng = np.random.default_rng(seed)
-  return jax.tree.unflatten(
-    tree,
-    [rng.normal(0, scale, x.shape).astype(x.dtype) for x in leaves],
-  )
-
-
-def _examples() -> list[Example]:
-  rng = np.random.default_rng(3)
-  texts = ["[CLS]", "cell", "IL-2", "internationalised", "B2", "a" * 40, "é"]
-  return [
-    Example(
-      ids=rng.integers(1, 50, n).astype(np.int32),
-      types=rng.integers(0, 2, n).astype(np.int32),
-      texts=rng.choice(texts, n).tolist(),
-      sentence=0,
-      first_word=0,
-      positions=np.zeros(0, np.int32),
-      labels=np.zeros(n, np.int32),
-      weights=np.zeros(n, np.float32),
-      pos=rng.integers(0, 6, n).astype(np.int32),
-    )
-    for n in (6, 9, 3, 12)
-  ]
-
-
-def _batch(
-  rows: list[int], length: int, room: tuple[int, int]
-) -> dict[str, np.ndarray]:
-  batcher = Batcher(_examples(), ("char", "pattern", "pos"), 0, 1)
-  shape = Shape(length, char=room, pattern=room)
-  _, batch = batcher.assemble(np.array(rows), length, [shape])
-  return {name: array[0] for name, array in batch.items()}
-
-
-_TOKENS = TokenClassifier(
+_DETECTOR = TokenClassifier(
   _CONFIG,
   4,
-  ("char", "pattern"),
+  ("char", "pattern", "pos"),
   patterns.CHARACTER_VOCAB,
   patterns.PATTERN_VOCAB,
+  pos_vocab_size=6,
 )
-_POS = TokenClassifier(_CONFIG, 4, ("pos",), pos_vocab_size=6)
-_PATTERNS = dataclasses.replace(_TOKENS, features=("pattern",))
-_SEQUENCES = SequenceClassifier(_CONFIG, 3)
-# Compiled once for each shape.
-_token_logits = jax.jit(lambda p, batch: _TOKENS.apply({"params": p}, batch))
+_PATTERNS = dataclasses.replace(_DETECTOR, features=("pattern",))
+_TAGGER = TokenClassifier(_CONFIG, 9)
+_CLS = PooledClassifier(_CONFIG, 3)
+_MENTION = PooledClassifier(_CONFIG, 3, "mention")
+_ROBERTA = TokenClassifier(
+  dataclasses.replace(
+    _CONFIG, type_vocab_size=1, position_offset=2, layer_norm_eps=1e-5
+  ),
+  4,
+)
+_MODELS = {
+  "detector": _DETECTOR,
+  "tagger": _TAGGER,
+  "classifier of [CLS]": _CLS,
+  "classifier of mentions": _MENTION,
+  "roberta": _ROBERTA,
+}
+# An example of the longest is alone in its row without any padding.
+_LENGTHS = (6, 9, 3, 12, 1, 7, 2, 12, 5, 4, 8, 3)
 
 
-def _start(module: TokenClassifier | SequenceClassifier, scale: float):
-  batch = _batch([0, 2], 12, (8, 8))
-  shapes = jax.eval_shape(module.init, jax.random.key(0), batch)
-  return _randomise(shapes["params"], scale=scale)
-
-
-@pytest.fixture(scope="module")
-def token_params():
-  return _start(_TOKENS, scale=0.1)
-
-
-def test_a_row_does_not_depend_on_batch_mates_and_padding(token_params) -> None:
-  # The same rows among others, wider, and with texts in other tables.
-  one = _token_logits(token_params, _batch([0, 2], 12, (8, 8)))
-  two = _token_logits(token_params, _batch([3, 2, -1, 0, 1], 20, (2, 20)))
-  assert one.dtype == two.dtype == jnp.float32
-  assert (one.shape, two.shape) == ((2, 12, 4), (5, 20, 4))
-  np.testing.assert_allclose(one[0, :6], two[3, :6], atol=1e-5)
-  np.testing.assert_allclose(one[1, :3], two[1, :3], atol=1e-5)
-  # They are not all the same.
-  assert np.std(one[0, :6], axis=0).min() > 1e-2
-  assert np.all(np.isfinite(two))
-
-
-@pytest.mark.parametrize("feature", ["char", "pattern"])
-def test_features_reach_the_logits(feature: str, token_params) -> None:
-  batch = _batch([0, 2], 12, (8, 8))
-  index = batch[f"{feature}_index"].copy()
-  index[0, 4] = (index[0, 4] + 1) % 3
-  logits = _token_logits(token_params, batch)
-  other = _token_logits(token_params, {**batch, f"{feature}_index": index})
-  changed = np.abs(logits - other).max(axis=-1) > 1e-6
-  assert changed[0, 4]
-  # A character feature is of one token; the LSTM tells its neighbours too.
-  assert np.any(np.delete(changed[0, :6], 4)) == (feature == "pattern")
-  assert not np.any(changed[1])
-
-
-def test_parts_of_speech_reach_the_logits() -> None:
-  batch = _batch([0, 2], 12, (8, 8))
-  params = _start(_POS, scale=0.1)
-  assert params["pos"]["embedding"].shape == (6, POS_SIZE)
-  apply = jax.jit(
-    lambda p, batch: _POS.apply({"params": p}, batch, mutable="intermediates")
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _apply(module: Model, params, arrays, layout):
+  """Logits, and what else a model shows."""
+  logits, state = module.apply(
+    {"params": params}, arrays, layout, mutable="intermediates"
   )
-  logits, state = apply(params, batch)
-  [inputs] = state["intermediates"]["classifier_input"]
-  np.testing.assert_array_equal(
-    inputs[..., _CONFIG.hidden_size :],
-    params["pos"]["embedding"][batch["pos_ids"]],
+  return logits, {k: v[0] for k, v in state["intermediates"].items()}
+
+
+def _randomise(params, scale: float):
+  """Parameters that all matter: as they start, biases are 0 and scales 1."""
+  rng = np.random.default_rng(0)
+  return jax.tree.map_with_path(
+    lambda path, x: rng.normal(path[-1].key == "scale", scale, x.shape).astype(
+      x.dtype
+    ),
+    params,
   )
-  ids = batch["pos_ids"].copy()
-  ids[0, 4] = (ids[0, 4] + 1) % 6
-  other, _ = apply(params, {**batch, "pos_ids": ids})
-  changed = np.abs(logits - other).max(axis=-1) > 1e-6
-  # Of this token alone.
-  assert np.argwhere(changed).tolist() == [[0, 4]]
 
 
-def test_sequence_classifier_reads_the_first_token() -> None:
-  params = _start(_SEQUENCES, scale=0.3)
-  logits, state = jax.jit(
-    lambda p, batch: _SEQUENCES.apply(
-      {"params": p}, batch, mutable="intermediates"
+@functools.cache
+def _params(module: Model):
+  [batch] = _pack(module, _examples(module).take([0]), ((1, 12),))
+  shapes = jax.eval_shape(
+    lambda key, arrays: module.init(key, arrays, batch.layout),
+    jax.random.key(0),
+    _arrays(batch),
+  )
+  return _randomise(shapes["params"], 0.1 if _features(module) else 0.3)
+
+
+def _examples(module: Model) -> Examples:
+  pooled = isinstance(module, PooledClassifier)
+  return random_examples.make(_LENGTHS, one_target=pooled)
+
+
+def _features(module: Model) -> tuple[str, ...]:
+  return tuple(getattr(module, "features", ()))
+
+
+def _pack(module: Model, examples: Examples, layout) -> list[Batch]:
+  return random_examples.pack(examples, layout, _features(module))
+
+
+def _arrays(batch: Batch) -> dict[str, np.ndarray]:
+  """Of the only device."""
+  return {name: array[0] for name, array in batch.arrays.items()}
+
+
+def _logits(module: Model, examples: Examples, layout) -> np.ndarray:
+  """Of all targets, in order; however many batches there are."""
+  results = np.full((len(examples.targets), module.num_labels), np.nan, "f4")
+  for batch in _pack(module, examples, layout):
+    logits, shown = _apply(
+      module, _params(module), _arrays(batch), batch.layout
     )
-  )(params, _batch([0, 2], 12, (8, 8)))
-  assert logits.shape == (2, 3)
-  [hidden] = state["intermediates"]["hidden"]
+    assert logits.dtype == jnp.float32
+    # What padding answers counts nowhere, but would spoil sums if it were NaN.
+    assert np.all(np.isfinite(logits))
+    assert np.all(np.isfinite(shown["hidden"]))
+    results[batch.targets] = np.asarray(logits)[batch.places]
+  return results
+
+
+@functools.cache
+def _alone(module: Model) -> np.ndarray:
+  """Each example in a batch of its own, of one row."""
+  examples = _examples(module)
+  each = [examples.take([i]) for i in range(len(examples))]
+  return np.concatenate([_logits(module, e, ((1, 12),)) for e in each])
+
+
+@pytest.mark.parametrize("layout", [((3, 21),), ((1, 17), (3, 12))])
+@pytest.mark.parametrize("name", _MODELS)
+def test_packed_equals_one_by_one(name: str, layout) -> None:
+  module = _MODELS[name]
+  examples = _examples(module)
+  batches = _pack(module, examples, layout)
+  assert 1 < len(batches) < len(examples) // 2
+  alone = _alone(module)
+  np.testing.assert_allclose(
+    _logits(module, examples, layout), alone, atol=1e-5, rtol=0
+  )
+  # They are not all the same.
+  assert np.std(alone, axis=0).min() > 0.05
+
+
+def test_attention_biases() -> None:
+  layout = (Group(1, 4), Group(2, 2))
+  biases = jax.jit(lambda *columns: attention_biases(*columns, layout))(
+    np.array([1, 1, 1, 0, 2, 3, 4, 4]), np.array([0, 1, 2, 0, 0, 0, 1, 0])
+  )
+  assert [b.shape for b in biases] == [(1, 1, 4, 4), (2, 1, 2, 2)]
+  lowest = np.finfo(np.float32).min
+  assert {float(x) for b in biases for x in np.unique(b)} == {0.0, lowest}
+  # Who sees whom: a line for each token that looks.
+  first, second = ((b[:, 0] == 0).astype(int).tolist() for b in biases)
+  assert first == [[[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]]]
+  assert second == [[[1, 0], [0, 1]], [[1, 1], [0, 1]]]
+
+
+def _parts(*numbers: int) -> Examples:
+  """An example with part 0 of 4 tokens, 1 of 5, 2 of 3; all are targets."""
+  parts = np.repeat([0, 1, 2], [4, 5, 3])
+  keep = np.isin(parts, numbers)
+  # Each part goes on where part 0 ends.
+  positions = np.concatenate([range(4), range(4, 9), range(4, 7)])
+  whole = random_examples.make([12])
+  n = int(keep.sum())
+  zeros: np.ndarray = np.zeros(n, np.int32)
+  return dataclasses.replace(
+    whole,
+    token_offsets=np.array([0, n]),
+    ids=whole.ids[keep],
+    positions=positions[keep].astype(np.int16),
+    types=whole.types[keep],
+    parts=parts[keep].astype(np.int16),
+    texts=whole.texts[keep],
+    pos=None,
+    target_offsets=np.array([0, n]),
+    targets=np.arange(n, dtype=np.int32),
+    labels=zeros,
+    weights=zeros.astype(np.float32),
+    ranges=None,
+  )
+
+
+def _by_part(examples: Examples) -> dict[int, np.ndarray]:
+  logits = _logits(_TAGGER, examples, ((1, 12),))
+  return {
+    int(k): logits[examples.parts == k] for k in np.unique(examples.parts)
+  }
+
+
+def test_parts_do_not_see_each_other() -> None:
+  example = _parts(0, 1, 2)
+  logits = _by_part(example)
+  for changed, moved in ((0, {0, 1, 2}), (1, {1}), (2, {2})):
+    ids = example.ids.copy()
+    where = example.parts == changed
+    ids[where] = (ids[where] + 7) % 50
+    others = _by_part(dataclasses.replace(example, ids=ids))
+    for part, before in logits.items():
+      differences = np.abs(others[part] - before).max(axis=1)
+      assert np.all(differences > 1e-3) == (part in moved)
+      assert np.all(differences == 0) == (part not in moved)
+
+
+@pytest.mark.parametrize("part", [1, 2])
+def test_a_part_is_as_if_it_were_the_only_one(part: int) -> None:
+  both, alone = _by_part(_parts(0, 1, 2)), _by_part(_parts(0, part))
+  for k in (0, part):
+    np.testing.assert_allclose(both[k], alone[k], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("feature", ["char", "pattern", "pos"])
+def test_features_reach_the_logits(feature: str) -> None:
+  examples = _examples(_DETECTOR)
+  # As many rows as there are elsewhere, to compile no more.
+  batch = _pack(_DETECTOR, examples, ((3, 21),))[0]
+  arrays, params = _arrays(batch), _params(_DETECTOR)
+  # A target with neighbours in its segment.
+  segments = arrays["segments"][arrays["targets"][batch.places]]
+  middle = 1 + int(np.argmax(segments[1:-1] == segments[2:]))
+  place = batch.places[middle]
+  name = "pos_ids" if feature == "pos" else f"{feature}_index"
+  index = arrays[name].copy()
+  at = arrays["targets"][place] if feature == "pattern" else place
+  index[at] = (index[at] + 1) % 3
+  logits, shown = _apply(_DETECTOR, params, arrays, batch.layout)
+  other, _ = _apply(_DETECTOR, params, {**arrays, name: index}, batch.layout)
+  changed = np.abs(logits - other).max(axis=-1)[batch.places] > 1e-6
+  assert changed[middle]
+  # Of this token alone; but the LSTM tells its neighbours too.
+  near = segments == segments[middle]
+  assert changed.sum() == (near.sum() if feature == "pattern" else 1)
+  assert not np.any(changed[~near])
+  if feature == "pos":
+    np.testing.assert_array_equal(
+      shown["classifier_input"][:, -features.POS_SIZE :],
+      params["pos"]["embedding"][arrays["pos_ids"]],
+    )
+
+
+@pytest.mark.parametrize("module", [_CLS, _MENTION])
+def test_what_a_classifier_reads(module: PooledClassifier) -> None:
+  batch = _pack(module, _examples(module), ((3, 21),))[0]
+  arrays, params = _arrays(batch), _params(module)
+  logits, shown = _apply(module, params, arrays, batch.layout)
+  hidden = np.asarray(shown["hidden"])
+  if module is _CLS:
+    read = hidden[arrays["targets"]]
+  else:
+    read = np.zeros((len(arrays["targets"]), _CONFIG.hidden_size))
+    for row, (start, end) in zip(read, arrays["ranges"], strict=True):
+      if end > start:  # Not so where there is no target.
+        row[:] = hidden[start:end].mean(axis=0)
+    assert np.std(np.diff(arrays["ranges"][batch.places])) > 0
   dense, classifier = params["pooler"]["dense"], params["classifier"]
-  pooled = np.tanh(hidden[:, 0] @ dense["kernel"] + dense["bias"][None])
+  pooled = np.tanh(read @ dense["kernel"] + dense["bias"][None])
   expected = pooled @ classifier["kernel"] + classifier["bias"][None]
   np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("offset", [0, 2])
-def test_too_long_for_the_positions(offset: int) -> None:
-  encoder = Encoder(dataclasses.replace(_CONFIG, position_offset=offset))
-
-  def init(length: int):
-    ids = jnp.zeros((1, length), jnp.int32)
-    return jax.eval_shape(encoder.init, jax.random.key(0), ids, ids, ids == 0)
-
-  init(24 - offset)
-  with pytest.raises(ValueError, match=f"positions for {24 - offset}"):
-    init(25 - offset)
-
-
 def test_positions_start_at_the_offset() -> None:
-  ids = np.array([[5, 6, 7]], np.int32)
-  mask = np.ones((1, 3), bool)
+  batch = _arrays(_pack(_TAGGER, _examples(_TAGGER), ((3, 21),))[0])
+  layout = (Group(3, 21),)
   base, shifted = (
-    Encoder(dataclasses.replace(_CONFIG, position_offset=n)) for n in (0, 2)
+    Encoder(dataclasses.replace(_CONFIG, num_layers=1, position_offset=n))
+    for n in (0, 2)
   )
-  params = _randomise(
-    jax.eval_shape(base.init, jax.random.key(0), ids, ids, mask)["params"]
+  shapes = jax.eval_shape(
+    lambda key: base.init(key, batch, layout), jax.random.key(0)
   )
-  expected = jax.jit(base.apply)({"params": params}, ids, 0 * ids, mask)
+  params = _randomise(shapes["params"], 0.3)
   moved = jax.tree.map(lambda x: x, params)
   position = params["embeddings"]["position"]
   moved["embeddings"]["position"] = jnp.roll(position, 2, axis=0)
-  ours = jax.jit(shifted.apply)({"params": moved}, ids, 0 * ids, mask)
+  apply = jax.jit(
+    lambda m, params, positions: m.apply(
+      {"params": params}, {**batch, "positions": positions}, layout
+    ),
+    static_argnums=0,
+  )
+  expected = apply(base, params, batch["positions"])
+  ours = apply(shifted, moved, batch["positions"])
   np.testing.assert_allclose(ours, expected, atol=1e-6)
+  # They are read at all.
+  other = apply(base, params, 1 + batch["positions"])
+  assert np.abs(other - expected).max(axis=1).min() > 1e-2
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
@@ -199,21 +312,20 @@ def test_dropout(rate: float) -> None:
   assert Dropout(0.0).apply({}, x, False) is x
 
 
-@pytest.mark.parametrize("module", [_PATTERNS, _SEQUENCES])
-def test_dropout_of_models(
-  module: TokenClassifier | SequenceClassifier,
-) -> None:
-  batch = _batch([0, 2], 12, (8, 8))
-  params = _start(module, scale=0.1)
+@pytest.mark.parametrize("module", [_PATTERNS, _CLS])
+def test_dropout_of_models(module: Model) -> None:
+  [batch] = _pack(module, _examples(module).take([0, 2]), ((1, 12),))
+  arrays, params = _arrays(batch), _params(module)
 
   @jax.jit
   def apply(params, seed, deterministic):
     # Cheaper to compile than the default generator.
     rngs = {"dropout": jax.random.key(seed, impl="rbg")}
+    run = functools.partial(module.apply, {"params": params}, arrays)
     return jax.lax.cond(
       deterministic,
-      lambda: module.apply({"params": params}, batch),
-      lambda: module.apply({"params": params}, batch, False, rngs=rngs),
+      lambda: run(batch.layout),
+      lambda: run(batch.layout, False, rngs=rngs),
     )
 
   one, again = (apply(params, 0, False) for _ in range(2))
@@ -224,23 +336,18 @@ def test_dropout_of_models(
   assert np.abs(one - apply(params, 1, False)).max() > 1e-3
 
 
-@pytest.mark.parametrize("module", [_PATTERNS, _SEQUENCES])
-def test_bfloat16(module: TokenClassifier | SequenceClassifier) -> None:
+@pytest.mark.parametrize("module", [_PATTERNS, _CLS])
+def test_bfloat16(module: Model) -> None:
   """Computes in bfloat16; parameters and logits stay float32."""
-  batch = _batch([0, 2], 12, (8, 8))
   small = dataclasses.replace(_CONFIG, dtype="bfloat16")
   modules = [module, dataclasses.replace(module, encoder=small)]
-  params = _start(modules[1], scale=0.1)
+  params = _params(modules[1])
   assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
-  (full, _), (half, state) = (
-    jax.jit(
-      lambda p, m=m: m.apply({"params": p}, batch, mutable="intermediates")
-    )(params)
-    for m in modules
+  [batch] = _pack(module, _examples(module).take([0, 2]), ((1, 12),))
+  (full, _), (half, shown) = (
+    _apply(m, params, _arrays(batch), batch.layout) for m in modules
   )
-  [hidden] = state["intermediates"]["hidden"]
-  assert hidden.dtype == jnp.bfloat16
+  assert shown["hidden"].dtype == jnp.bfloat16
   assert full.dtype == half.dtype == jnp.float32
-  real = batch["mask"] if full.ndim == 3 else slice(None)
-  error = np.abs(full - half)[real].max()
-  assert 0 < error < 0.2 * np.std(full[real])
+  error = np.abs(full - half)[batch.places].max()
+  assert 0 < error < 0.2 * np.std(full[batch.places])

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from splitner_jax import Entity, SplitNER, model_folder
-from splitner_jax.inputs.batches import inference_batches
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.errors import UserError
+from splitner_jax.inputs.examples import Example, Examples
 from splitner_jax.trained import Thresholds, TrainedSystem
 from tests import tiny_system
 from tests.text_test import random_texts
@@ -214,20 +214,19 @@ class Windows:
     self.reach = reach
     self.lengths: list[int] = []
 
-  def __call__(self, examples) -> list[np.ndarray]:
-    return [self._logits(e) for e in examples]
+  def __call__(self, examples: Examples) -> np.ndarray:
+    return np.concatenate([self._logits(e) for e in examples])
 
-  def _logits(self, example) -> np.ndarray:
-    n = len(example)
+  def _logits(self, example: Example) -> np.ndarray:
+    n = len(example.ids)
     self.lengths.append(n)
     ids = np.pad(example.ids.astype(int), self.reach)
     # Mixes what is within reach: another edge, other logits.
     mixed = sum(
       (ids[i : i + n] * (7 * i + 3)) % 11 for i in range(2 * self.reach + 1)
     )
-    return np.stack(
-      [2.5 * (mixed % 2), mixed % 7, mixed % 3, mixed % 4], axis=1
-    ).astype(np.float32)
+    logits = np.stack([2.5 * (mixed % 2), mixed % 7, mixed % 3, mixed % 4])
+    return logits.T[example.targets].astype(np.float32)
 
 
 def test_shifting_the_windows_changes_few_mentions(trained: TrainedSystem):
@@ -253,27 +252,15 @@ def test_no_mention_is_cut_at_the_edge_of_a_window(trained: TrainedSystem):
   detector = trained.tasks["detector"]
   # Mentions of six words; which words are in one shows in the tokens alone.
   words = tuple([*"biiiieooo"] * 222)
-  ids = {word: detector.tokenizer([[word]])[0].ids[0] for word in "obie"}
 
-  def run(examples):
-    table = np.zeros((max(ids.values()) + 1, 4), np.float32)
-    for label, word in enumerate("obie"):
-      table[ids[word], label] = 5
-    return [
-      table[np.where(e.ids < len(table), e.ids, ids["o"])] for e in examples
-    ]
+  def run(examples: Examples) -> np.ndarray:
+    ids = examples.ids[examples.target_tokens()]
+    return 5.0 * np.eye(4, dtype=np.float32)[label_of[ids]]
 
+  ids = detector.tokenizer([["o", "b", "i", "e"]]).ids[:4]
+  label_of = np.zeros(ids.max() + 1, int)
+  label_of[ids] = range(4)
   [spans] = detector.predict(run, [Sentence(words)])
   assert [(s.start, s.end) for s in spans] == [
     (i, i + 6) for i in range(0, len(words), 9)
   ]
-
-
-def test_shapes_are_few():
-  rng = np.random.default_rng(0)
-  shapes = {
-    length
-    for _ in range(200)
-    for length, _ in inference_batches(rng.integers(1, 513, 50).tolist(), 32)
-  }
-  assert len(shapes) <= 24

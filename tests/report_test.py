@@ -110,11 +110,13 @@ def test_training(result):
     training = result["training"][name]
     f1 = [e["f1"] for e in training["evaluations"]]
     assert training["examples"] == examples
-    assert training["steps"] == len(f1) * examples // 8
+    # Eight examples to a batch, or less: so few have much padding.
+    assert 1 <= 8 * training["steps"] / (len(f1) * examples) < 1.5
     assert training["best_dev_f1"] == max(f1)
     assert training["best_epoch"] == 1 + f1.index(max(f1))
     assert training["gold_lost_to_length"] == 0
     assert 0 <= training["padding"] < 1
+    assert 0 <= training["inference_padding"] < 1
     assert training["shapes"]
   best = result["training"]["detector"]["best_dev_f1"]
   assert result["dev"]["detection"]["f1"] == best

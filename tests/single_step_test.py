@@ -1,23 +1,22 @@
-"""The single-step systems and the joining of two steps, made-up logits."""
+"""The single-step systems, with made-up logits."""
 
 import dataclasses
-from collections.abc import Sequence
+import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from configs import common
-from splitner_jax import joining, tasks
-from splitner_jax.calibration import remembering
-from splitner_jax.inputs.tokenizer import Example, LazyExamples, Tokenizer
+from splitner_jax import tasks
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.errors import UserError
-from splitner_jax.models.bert import EncoderConfig
-from splitner_jax.systems import SingleQA, SingleSeqTag, SplitNER, with_o_bias
-from splitner_jax.tasks.type_questions import first_listed, likeliest
-from tests import tiny
+from splitner_jax.inputs.examples import Examples
+from splitner_jax.inputs.tokenizer import Tokenizer
+from splitner_jax.systems import SingleQA, SingleSeqTag, biased
+from splitner_jax.tasks.tokens import first_listed, likeliest
+from tests import tiny, tiny_tasks
+from tests.tiny_tasks import ENCODER, settings, text
 
-_ENCODER = EncoderConfig(99, 16, 1, 2, 32, 512, 2)  # No model is run here.
 _TYPES = ("creative-work", "person")
 _SENTENCES = [
   Sentence(
@@ -35,49 +34,46 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
   return Tokenizer(str(folder), is_roberta=False, max_length=160)
 
 
-def _settings(name: str, **fields):
-  settings = common.get_config()[name]
-  settings.update(fields)
-  return settings
-
-
 @pytest.fixture
-def task(tokenizer: Tokenizer) -> tasks.TypeQuestionTask:
+def task(tokenizer: Tokenizer) -> tasks.TokenTask:
   return tasks.type_questions(
-    _settings("tagger", question="what is {type} ?"),
-    _ENCODER,
+    settings("tagger", question="what is {type} ?"),
+    ENCODER,
     tokenizer,
     _TYPES,
     {"person": "a bo"},
   )
 
 
-def _texts(tokenizer: Tokenizer, example: Example) -> str:
-  return " ".join(tokenizer.fast.convert_ids_to_tokens(example.ids.tolist()))
-
-
 def test_an_example_for_each_sentence_and_type(tokenizer, task):
   examples, lost = task.training_examples(_SENTENCES)
-  assert isinstance(examples, LazyExamples)
   assert lost == 0
   assert len(examples) == 6
-  assert examples.lengths.tolist() == [len(e) for e in examples]
-  assert [e.sentence for e in examples] == [0, 0, 1, 1, 2, 2]
-  assert _texts(tokenizer, examples[1]) == (
+  assert examples.sentences.tolist() == [0, 0, 1, 1, 2, 2]
+  assert text(tokenizer, examples[1]) == (
     "[CLS] what is a b ##o ? [SEP] what a ##d ##a b ##o is x ##2 [SEP]"
   )
-  assert _texts(tokenizer, examples[4]).startswith("[CLS] what is c ##r")
+  assert examples[1].types.tolist() == [0] * 8 + [1] * 10
+  assert text(tokenizer, examples[4]).startswith("[CLS] what is c ##r")
   # Only the mentions of the type that is asked for.
-  words = [e.labels[e.positions].tolist() for e in examples]
+  words = [e.labels.tolist() for e in examples]
   assert words == [[0, 0, 0, 0, 1], [0, 1, 3, 0, 0], [0, 0], [0, 0], [1], [0]]
-  assert task.evaluate(_oracle(task), _SENTENCES)["f1"] == 100
+  assert task.labels == _TYPES
+  assert task.evaluate(tiny_tasks.oracle(4), _SENTENCES)["f1"] == 100
 
 
-def _oracle(task: tasks.TypeQuestionTask):
-  """Knows by its input what its labels would be."""
+def test_all_tokens_of_a_question_and_its_sentence_are_labelled(tokenizer):
+  task = tasks.type_questions(
+    settings("tagger", question="what is {type} ?", labels_on="all_tokens"),
+    ENCODER,
+    tokenizer,
+    _TYPES,
+    {"person": "a bo"},
+  )
   examples, _ = task.training_examples(_SENTENCES)
-  known = {e.ids.tobytes(): 5.0 * np.eye(4)[e.labels] for e in examples}
-  return lambda asked: [known[e.ids.tobytes()] for e in asked]
+  np.testing.assert_array_equal(examples.target_counts, examples.lengths)
+  # Eight tokens before the sentence; there "Ada Bo" is B I I I E.
+  assert examples[1].labels.tolist() == [0] * 9 + [1, 2, 2, 2, 3, 0, 0, 0, 0]
 
 
 def test_mentions_beyond_the_input_are_counted(task):
@@ -90,6 +86,48 @@ def test_mentions_beyond_the_input_are_counted(task):
   assert task.lost_to_length([long]) == 0  # Prediction reads all windows.
 
 
+def test_several_windows_of_several_questions(tokenizer, task):
+  """Each question's windows are joined, whatever their number."""
+  # The questions leave room for 142 and 151 subwords; this one has 144.
+  between = Sentence(("abcdef",) * 24, (Span(0, 2, "person"),))
+  sentences = [
+    _SENTENCES[0],
+    between,
+    *(
+      dataclasses.replace(
+        s,
+        spans=tuple(
+          x._replace(label=_TYPES[i % 2]) for i, x in enumerate(s.spans)
+        ),
+      )
+      for s in tiny_tasks.random_sentences(12, longest=150)
+    ),
+    _SENTENCES[2],
+  ]
+  seen: list[Examples] = []
+
+  def run(examples: Examples) -> np.ndarray:
+    seen.append(examples)
+    return tiny_tasks.oracle(4)(examples)
+
+  candidates = task.candidates(run, sentences)
+  # Question by question, and all mentions of each.
+  assert [[s.span for s in row] for row in candidates] == [
+    [span for label in _TYPES for span in s.spans if span.label == label]
+    for s in sentences
+  ]
+  predicted = SingleQA(task, run).predict(sentences)
+  assert [tuple(s.span for s in row) for row in predicted] == [
+    s.spans for s in sentences
+  ]
+  examples = seen[0]
+  assert examples.lengths.max() <= tokenizer.max_length
+  windows = np.bincount(examples.sentences)
+  assert windows[0] == windows[-1] == 2
+  assert windows[1] == 3
+  assert windows.max() > 8
+
+
 def test_conflicts_go_to_the_likeliest_or_to_the_first(task):
   found = [
     ScoredSpan(0, 2, "creative-work", 0.6),
@@ -100,19 +138,13 @@ def test_conflicts_go_to_the_likeliest_or_to_the_first(task):
   assert [s.start for s in likeliest(found)] == [1, 3, 4]
   assert [s.start for s in first_listed(found)] == [0, 3, 4]
 
-  def run(examples: Sequence[Example]) -> list[np.ndarray]:
+  def run(examples: Examples) -> np.ndarray:
     """Both types at the second word; `person` is surer of it."""
-    logits = []
-    for example in examples:
-      row = np.zeros((len(example), 4))
-      sure = 9.0 if example.ids.tolist() in persons else 2.0
-      row[example.positions[-1], 1] = sure
-      logits.append(row)
-    return logits
+    logits = np.zeros((len(examples), 2, 4))
+    logits[:, 1, 1] = [2.0, 9.0]
+    return logits.reshape(-1, 4)
 
   sentences = [Sentence(("is", "Bo"))]
-  examples, _ = task.training_examples(sentences)
-  persons = [examples[1].ids.tolist()]
   system = SingleQA(task, run)
   honest, reference = system.answer(sentences)
   assert honest == system.predict(sentences)
@@ -120,44 +152,46 @@ def test_conflicts_go_to_the_likeliest_or_to_the_first(task):
   assert [s[:3] for s in reference[0]] == [(1, 2, "creative-work")]
 
 
-def test_what_has_too_low_a_score_is_dropped(task, tokenizer):
-  system = SingleQA(task, _oracle(task))
+def test_what_has_too_low_a_score_is_dropped(task):
+  def run(examples: Examples) -> np.ndarray:
+    """The less sure, the further back the word is."""
+    sure = 9.0 - examples.target_tokens()[:, None] / 50
+    return sure * np.eye(4)[examples.labels]
+
+  system = SingleQA(task, run)
   scores = [s.score for row in system.predict(_SENTENCES) for s in row]
   assert len(scores) == 3
   strict = dataclasses.replace(system, min_score=max(scores))
   kept = [s.score for row in strict.predict(_SENTENCES) for s in row]
   assert 0 < len(kept) < 3
   assert set(kept) == {max(scores)}
-  for none in strict.answer(_SENTENCES):
-    assert sum(map(len, none)) == len(kept)
+  for answers in strict.answer(_SENTENCES):
+    assert sum(map(len, answers)) == len(kept)
   none = dataclasses.replace(system, min_score=1.1)
   assert none.predict(_SENTENCES) == [[], [], []]
 
 
-def test_no_more_than_a_batch_is_in_memory(task):
-  """Neither in training nor in prediction are there N x T inputs."""
-  many = _SENTENCES * 500
-  examples, _ = task.training_examples(many)
-  made = []
-  whole = tasks.TokenTask.example
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(
-      tasks.TokenTask,
-      "example",
-      lambda self, *a: made.append(1) or whole(self, *a),
-    )
-    assert len(examples) == 3000
-    assert not made
-    assert len(examples[7]) == examples.lengths[7]
-    assert len(made) == 1
-  most = []
-
-  def run(examples):
-    most.append(len(examples))
-    return [np.zeros((len(e), 4)) for e in examples]
-
-  task.predict(run, many)
-  assert most == [1500, 1500]
+@pytest.mark.parametrize("training", [True, False])
+def test_sentences_times_types_are_columns(task, training):
+  """N x T examples are in memory at once: they had better be small."""
+  many = _SENTENCES * 1000
+  task.encode(_SENTENCES, training=training)
+  before = sys.getallocatedblocks()
+  examples, _ = task.encode(many, training=training)
+  objects = sys.getallocatedblocks() - before
+  assert len(examples) == 6000
+  assert len(examples.ids) > 100_000
+  # No Python object for each token, nor for each example.
+  assert objects < 1000
+  columns = [getattr(examples, f.name) for f in dataclasses.fields(examples)]
+  size = sum(c.nbytes for c in columns if isinstance(c, np.ndarray))
+  assert size < 500 * len(examples)
+  # Nor while they are made.
+  tracemalloc.start()
+  task.encode(many, training=training)
+  _, most = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  assert most < 4 * size
 
 
 def test_questions_and_settings_of_single_qa(tokenizer, task):
@@ -165,37 +199,53 @@ def test_questions_and_settings_of_single_qa(tokenizer, task):
     ("what", "is", "creative", "work", "?"),
     ("what", "is", "a", "bo", "?"),
   )
-  settings = _settings("tagger", question="what ?")
+  assert task.asked == _TYPES
+  wrong = settings("tagger", question="what ?")
   with pytest.raises(UserError, match=r"config.tagger.question: .*\{type\}"):
-    tasks.type_questions(settings, _ENCODER, tokenizer, _TYPES, {})
+    tasks.type_questions(wrong, ENCODER, tokenizer, _TYPES, {})
 
 
-def test_two_separators_of_roberta(task):
+def test_the_longest_question_must_leave_room(tokenizer):
+  """Longest in subwords, which here are letters."""
+  of_one_word = {"person": "x" * 40, "creative-work": "is is is"}
+  with pytest.raises(UserError, match="160 is too short for the question"):
+    tasks.type_questions(
+      settings("tagger", question="{type}"),
+      ENCODER,
+      tokenizer,
+      _TYPES,
+      of_one_word,
+    )
+
+
+def test_two_separators_of_roberta(tokenizer, task, monkeypatch):
   """As the reference has it for Single(QA), and not for the detector."""
-  tokenizer = task.tokenizer
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(tokenizer, "is_roberta", True)
-    example = task.training_examples(_SENTENCES)[0][3]
-    assert _texts(tokenizer, example).count("[SEP] [SEP]") == 1
-    assert len(example) == task.training_examples(_SENTENCES)[0].lengths[3]
-    detector = tasks.span_detection(_settings("detector"), _ENCODER, tokenizer)
-    example = detector.training_examples(_SENTENCES)[0][0]
-    assert _texts(tokenizer, example).count("[SEP] [SEP]") == 0
+  monkeypatch.setattr(tokenizer, "is_roberta", True)
+  example = task.training_examples(_SENTENCES)[0][1]
+  assert text(tokenizer, example) == (
+    "[CLS] what is a b ##o ? [SEP] [SEP] what a ##d ##a b ##o is x ##2 [SEP]"
+  )
+  assert example.targets.tolist() == [9, 10, 13, 15, 16]
+  assert not example.types.any()
+  detector = tasks.span_detection(settings("detector"), ENCODER, tokenizer)
+  example = detector.training_examples(_SENTENCES)[0][0]
+  assert text(tokenizer, example).count("[SEP] [SEP]") == 0
+  # The window has one word less.
+  long = [Sentence(("a",) * 200)]
+  assert task.encode(long)[0].lengths.max() == tokenizer.max_length
 
 
 def test_sequence_tagger(tokenizer):
   task = tasks.sequence_tagging(
-    _settings("tagger", scheme="BIO"), _ENCODER, tokenizer, _TYPES
+    settings("tagger", scheme="BIO"), ENCODER, tokenizer, _TYPES
   )
   assert task.labels == _TYPES
-  assert task.question == ()
+  assert task.questions == ((),)
+  assert task.asked == ()
   assert task.model.num_labels == 5
   examples, _ = task.training_examples(_SENTENCES)
-  assert examples[0].labels[examples[0].positions].tolist() == [0, 3, 4, 0, 1]
-
-  def run(asked):
-    return [9.0 * np.eye(5)[e.labels] for e in asked]
-
+  assert examples[0].labels.tolist() == [0, 3, 4, 0, 1]
+  run = tiny_tasks.oracle(5)
   predicted = SingleSeqTag(task, run).predict(_SENTENCES)
   assert [tuple(s.span for s in row) for row in predicted] == [
     s.spans for s in _SENTENCES
@@ -204,141 +254,33 @@ def test_sequence_tagger(tokenizer):
 
 def test_parts_of_speech(tokenizer):
   task = tasks.span_detection(
-    _settings("detector", question="what ?", features="both+pos"),
-    _ENCODER,
+    settings("detector", question="what ?", features="both+pos"),
+    ENCODER,
     tokenizer,
     pos_tags=("NN", "VB"),
   )
   assert task.features == ("char", "pattern", "pos")
   assert task.model.pos_vocab_size == 3
   sentence = Sentence(("Ada", "is", "x2"), pos=("NN", "VB", "ODD"))
-  [example], _ = task.training_examples([sentence])
+  long = Sentence(("ab",) * 200, pos=("NN",) * 100 + ("VB",) * 100)
+  examples, _ = task.encode([sentence, long])
   # [CLS] what ? [SEP] a ##d ##a is x ##2 [SEP]
-  assert example.pos.tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 0, 0, 0]
+  assert examples[0].pos.tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 0, 0, 0]
+  # In windows too.
+  assert len(examples) > 3
+  for example in list(examples)[1:]:
+    words = example.first_word + np.arange(len(example.targets))
+    assert example.pos[example.targets].tolist() == (1 + words // 100).tolist()
   with pytest.raises(UserError, match=r"x.tsv:3: no parts of speech"):
     task.training_examples([Sentence(("Ada",), source="x.tsv:3")])
   with pytest.raises(UserError, match=r"needs parts of speech, which the tra"):
-    tasks.span_detection(
-      _settings("detector", features="pos"), _ENCODER, tokenizer
-    )
+    tiny_tasks.detector(tokenizer, features="pos")
 
 
-def _detector(tokenizer) -> tasks.TokenTask:
-  return tasks.span_detection(
-    _settings("detector", question=""), _ENCODER, tokenizer
+def test_o_bias_of_every_finder(tokenizer, task):
+  run = tiny_tasks.oracle(4)
+  assert biased(SingleQA(task, run), -2.0).tagger.o_bias == -2.0
+  tagger = tasks.sequence_tagging(
+    settings("tagger"), ENCODER, tokenizer, _TYPES
   )
-
-
-def _always(places: Sequence[int]):
-  """A detector that finds the words at these places, the later the surer."""
-
-  def run(examples):
-    rows = []
-    for example in examples:
-      row = np.zeros((len(example), 4))
-      row[:, 0] = 4.0
-      for k, place in enumerate(places):
-        if place < len(example.positions):
-          row[example.positions[place], 1] = 3.5 + k
-      rows.append(row)
-    return rows
-
-  return run
-
-
-def test_false_spans_are_what_is_found_wrongly(tokenizer):
-  detector = _detector(tokenizer)
-  [first, second, third] = joining.with_false_spans(
-    detector, _always([0, 1]), _SENTENCES
-  )
-  # Word 1 at once, word 0 once O is made less likely; the gold stays.
-  assert set(first.spans) == {
-    *_SENTENCES[0].spans, Span(0, 1, ""), Span(1, 2, ""),
-  }  # fmt: skip
-  assert set(second.spans) == {Span(0, 1, ""), Span(1, 2, "")}
-  assert third.spans == _SENTENCES[2].spans  # Found rightly.
-
-
-def test_no_detector_sees_the_sentences_of_its_fold(tokenizer):
-  sentences = [
-    Sentence((f"a{i}", "is"), (Span(0, 1, "person"),)) for i in range(30)
-  ]
-  sentences.append(sentences[0])  # Equal texts stay together.
-  outside: list[set[str]] = []
-
-  def train_detector(rows, fold):
-    assert fold == len(outside)
-    outside.append({row.text for row in rows})
-    return _detector(tokenizer), _always([1] if fold else [])
-
-  result = joining.cross_fitted(sentences, 3, train_detector)
-  assert len(outside) == 3
-  assert [s.text for s in result] == [s.text for s in sentences]
-  # Each sentence is outside of all folds but its own.
-  for sentence in sentences:
-    assert sum(sentence.text in texts for texts in outside) == 2
-  # The detector of the first fold finds nothing.
-  for sentence in result:
-    wrong = [span for span in sentence.spans if span.label == ""]
-    assert len(wrong) == (sentence.text in outside[0])
-
-
-def test_a_rejected_span_is_no_mention(tokenizer):
-  classifier = tasks.span_classification(
-    _settings("classifier", none_class=True), _ENCODER, tokenizer, _TYPES
-  )
-  assert classifier.model.num_labels == 3
-  false = Sentence(("is", "what"), (Span(0, 1, ""),))
-  [example], _ = classifier.training_examples([false])
-  assert example.labels == 2
-  assert example.weights == 1
-
-  def run(examples):
-    """Rejects one-word spans of the first sentence."""
-    return [
-      9.0 * np.eye(3)[2 if e.sentence == 0 and "2" in e.texts[-3] else 1]
-      for e in examples
-    ]
-
-  detector = _detector(tokenizer)
-
-  def find(examples):
-    return [9.0 * np.eye(4)[e.labels] for e in detector_examples]
-
-  detector_examples, _ = detector.training_examples(_SENTENCES)
-  system = SplitNER(detector, classifier, find, run)
-  predicted = system.predict(_SENTENCES)
-  assert [[s[:3] for s in row] for row in predicted] == [
-    [(1, 3, "person")],
-    [],
-    [(0, 1, "person")],
-  ]
-  # The paper's code scores a sentence with a span, whatever became of it.
-  strict = dataclasses.replace(system, min_score=1.1)
-  assert strict.answer(_SENTENCES).by_reference == [[], None, []]
-  # A gold mention that is rejected is missed, not false.
-  scores = classifier.evaluate(run, _SENTENCES)
-  assert (scores["gold"], scores["predicted"], scores["correct"]) == (3, 2, 1)
-
-
-def test_what_is_remembered_is_not_computed_again(tokenizer):
-  detector = _detector(tokenizer)
-  examples, _ = detector.training_examples(_SENTENCES)
-  asked = []
-
-  def run(some):
-    asked.append(len(some))
-    return [np.full(1, len(e)) for e in some]
-
-  remembered = remembering(run)
-  assert remembered(examples[:2]) == run(examples[:2])
-  assert remembered(examples) == run(examples)
-  # Other letters are another input, though the ids are the same.
-  shout = dataclasses.replace(examples[0], texts=["!"] * len(examples[0]))
-  remembered([shout])
-  assert asked == [2, 2, 1, 3, 1]
-
-
-def test_o_bias_of_every_finder(task, tokenizer):
-  assert with_o_bias(task, -2.0).o_bias == -2.0
-  assert with_o_bias(_detector(tokenizer), -1.0).o_bias == -1.0
+  assert biased(SingleSeqTag(tagger, run), -1.0).tagger.o_bias == -1.0

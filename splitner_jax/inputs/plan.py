@@ -25,6 +25,7 @@ _LENGTH_MULTIPLE = 8
 _CAPACITY_MULTIPLE = 16
 _SAMPLE = 2_000  # Examples that are packed to compare layouts.
 _SAMPLED_BATCHES = 1_000  # That are packed to see what a batch needs.
+_CHUNK = 50_000  # Examples that are looked at together.
 _MOST_PADDING = 0.045
 _SECOND_SHAPE_PAYS = 0.85  # Of the cost with one shape, to be compiled for.
 
@@ -133,16 +134,24 @@ def _capacity(values: np.ndarray, most: int):
 def _needs_of_one(
   examples: Examples, text_keys: TextKeys
 ) -> dict[str, np.ndarray]:
-  """At least what any single example needs of targets and keys."""
+  """What the examples need at most, each by itself; see `_Batch.need`."""
   need = {"targets": np.array(examples.target_counts.max())}
-  tokens = np.arange(len(examples.ids))
   targets = examples.target_tokens()
   for name, alphabet in text_keys.alphabets.items():
-    is_long = alphabet.is_long[text_keys.of(name, tokens, targets)]
+    keys = text_keys.of(name, slice(None), targets)
     ends = examples.target_offsets if name == "char" else examples.token_offsets
-    below = np.concatenate([[0], np.cumsum(is_long)])[ends]
-    long = int(np.diff(below).max())
-    need[name] = np.array([int(np.diff(ends).max()), long])
+    most: np.ndarray = np.zeros(2, int)
+    for first in range(0, len(examples), _CHUNK):
+      bounds = ends[first : first + _CHUNK + 1]
+      owners = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+      pairs = np.unique(
+        owners * len(alphabet.ids) + keys[bounds[0] : bounds[-1]]
+      )
+      owner, key = np.divmod(pairs, len(alphabet.ids))
+      for long in (False, True):
+        counts = np.bincount(owner[alphabet.is_long[key] == long], minlength=1)
+        most[int(long)] = max(most[int(long)], counts.max())
+    need[name] = most
   return need
 
 
@@ -227,10 +236,9 @@ def _try(lengths: np.ndarray, layouts: Sequence[Layout]) -> tuple[float, float]:
 def _cost(length: int) -> float:
   """Relative time of a token in a row of this length, on CPU.
 
-  A line through measured steps of MiniLM: rows of 64 and 128 cost 4 % and 22 %
-  more than rows of 40.
+  A line through measured steps of MiniLM in rows of 88, 128 and 256.
   """
-  return 0.9 + 0.0024 * length
+  return 0.9 + 0.0015 * length
 
 
 def _round_up(n: int) -> int:
@@ -243,6 +251,7 @@ def inference_shapes(
   features: Sequence[str],
   targets_per_token: float,
   row_length: int,
+  devices: int = 1,
 ) -> tuple[Shape, tuple[Shape, Shape]]:
   """Shapes for any examples: few at once; many, long.
 
@@ -252,25 +261,31 @@ def inference_shapes(
     features: those of the task.
     targets_per_token: how many targets there can be.
     row_length: tokens of a row.
+    devices: of whose number the rows are a multiple.
   """
   row_length = min(row_length, max_length)
   many = max(1, round(batch_size * _USUAL_LENGTH / row_length))
   long = max(1, many * row_length // (2 * max_length))
 
-  def shape(rows: int, length: int) -> Shape:
+  def shape(rows: int, length: int, *, takes_any: bool = False) -> Shape:
+    rows = -(-rows // devices) * devices
     tokens = rows * length
-    # Texts repeat, and few are long; in doubt a batch is not filled up.
-    capacity = {
-      name: (tokens // 2, max(tokens // 8, length))
-      for name in ("char", "pattern")
-      if name in features
-    }
-    layout = (Group(rows, length),)
-    return Shape(layout, max(int(tokens * targets_per_token), 1), **capacity)
+    # Texts repeat and few are long, patterns are few: usually that fills no
+    # batch. What has more of them by itself is read with the long ones.
+    char = tokens * 3 // 8, max(tokens // 12, _CAPACITY_MULTIPLE)
+    pattern = max(tokens // 16, 3 * _CAPACITY_MULTIPLE), _CAPACITY_MULTIPLE
+    if takes_any:
+      char = pattern = tokens // 2, max(tokens // 8, length)
+    capacity = {"char": char, "pattern": pattern}
+    return Shape(
+      (Group(rows, length),),
+      max(int(tokens * targets_per_token), 1),
+      **{name: capacity[name] for name in capacity if name in features},
+    )
 
   return shape(1, row_length), (
     shape(many, row_length),
-    shape(long, max_length),
+    shape(long, max_length, takes_any=True),
   )
 
 

@@ -36,7 +36,7 @@ FEATURES = {
 """The values of `features` that are measured, with their titles."""
 
 _LONGEST = 1000
-_QUESTION = 100  # Room for it, in subwords.
+_QUESTION = 150  # Room for it, in subwords, and for any two words.
 _MENTION_EVERY = 25  # Words.
 _MENTION_WORDS = 2
 _BATCH = 16
@@ -337,9 +337,9 @@ def _markdown(report: dict[str, Any]) -> str:
     f"none is cut. Batches have {_BATCH} examples on average; of long "
     "sentences the detector's and Single(QA)'s have fewer, both at most "
     f"{_BATCH_TOKENS:,} subwords or one sentence. Training is steps with the "
-    "making of their batches; inference includes tokenisation and decoding. The sides "
-    "take turns, step by step, and of each the median counts; compiling and "
-    "the first turn are left out.",
+    "making of their batches; inference includes tokenisation and decoding. "
+    "The sides take turns, step by step, and of each the median counts; "
+    "compiling and the first turn are left out.",
     "## The paper's ratios",
     "From its Table 3, on its corpora, with its backbones, and a classifier "
     "that reads whole sentences:",

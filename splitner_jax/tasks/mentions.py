@@ -82,7 +82,7 @@ class MentionTask:
       ],
       np.int64,
     ).reshape(-1, 4, 2)
-    context, mention = pieces[:, 0], pieces[:, 2]
+    context = pieces[:, 0]
     cls, sep = (
       np.tile(np.array([at, at + 1]), (len(where), 1))
       for at in (words.cls, words.sep)

@@ -1,0 +1,305 @@
+"""The plan of a training's batches, and the shapes of inference."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from splitner_jax.inputs import plan as plan_module
+from splitner_jax.inputs.batches import Batcher
+from splitner_jax.inputs.examples import Examples
+from splitner_jax.inputs.packing import (
+  Packer,
+  Placement,
+  TextKeys,
+  num_tokens,
+)
+from splitner_jax.inputs.plan import Plan, inference_shapes, make_plan
+from splitner_jax.inputs.text_tables import SHORT_WIDTH
+from tests import random_examples
+from tests.batches_test import check_batch
+from tests.packing_test import check_placement, check_texts, distinct_keys
+
+_FEATURES = "char", "pattern"
+
+
+def _lengths(kind: str) -> np.ndarray:
+  """Of tokens of sentences, distributed as in some corpora."""
+  rng = np.random.default_rng(1)
+  if kind == "wnut":
+    return np.clip(rng.normal(41, 12, 3000), 14, 85).astype(int)
+  if kind == "bionlp":
+    lengths = rng.lognormal(np.log(48) - 0.35**2 / 2, 0.35, 2000)
+    lengths[0] = 214
+    return np.clip(lengths, 10, 214).astype(int)
+  lengths = rng.lognormal(np.log(32) - 0.5**2 / 2, 0.5, 1000)
+  lengths[:5] = rng.integers(300, 401, 5)
+  return np.clip(lengths, 8, 400).astype(int)
+
+
+def _plan(
+  examples: Examples,
+  *,
+  batch_size: int = 4,
+  seed: int = 3,
+  row_length: int = 0,
+  features: tuple[str, ...] = (),
+) -> Plan:
+  return make_plan(
+    examples,
+    TextKeys(examples, features, False),
+    batch_size=batch_size,
+    seed=seed,
+    row_length=row_length,
+  )
+
+
+def _small(count: int = 60) -> Examples:
+  rng = np.random.default_rng(count)
+  return random_examples.make(rng.integers(2, 60, count).tolist())
+
+
+def _values(batches) -> list[tuple]:
+  """Placements, without arrays."""
+  return [(b.shape, *(column.tolist() for column in b[1:])) for b in batches]
+
+
+def _check_epoch(plan: Plan, batches: list[Placement]) -> None:
+  """Each example once, in batches that hold them."""
+  lengths = np.array(plan.packer.lengths)
+  targets = np.array(plan.packer.target_counts)
+  for batch in batches:
+    assert batch.shape in plan.shapes
+    check_placement(batch, lengths, targets)
+  placed = np.concatenate([batch.examples for batch in batches])
+  assert sorted(placed) == list(range(plan.count))
+
+
+@pytest.mark.parametrize(
+  ("kind", "shapes"), [("wnut", 1), ("bionlp", 1), ("ontonotes", 2)]
+)
+def test_lengths_as_of_real_corpora(kind: str, shapes: int) -> None:
+  lengths = _lengths(kind)
+  plan = _plan(random_examples.make(lengths.tolist()), batch_size=16)
+  assert len(plan.shapes) <= shapes
+  for epoch in range(2):
+    batches = list(plan.epoch(epoch))
+    _check_epoch(plan, batches)
+    total = sum(num_tokens(batch.shape.layout) for batch in batches)
+    padding = 1 - lengths.sum() / total
+    assert padding <= 0.05
+    assert len(lengths) / len(batches) == pytest.approx(16, rel=0.15)
+    # What the plan says is true of the first epoch, and about so of others.
+    slack = 0.02 * epoch
+    assert plan.padding == pytest.approx(padding, abs=1e-9 + slack)
+    assert plan.batches == pytest.approx(len(batches), rel=1e-9 + slack)
+
+
+@pytest.mark.parametrize("row_length", [0, 40, 128])
+@pytest.mark.parametrize(
+  ("count", "batch_size"), [(1, 4), (3, 4), (4, 4), (97, 4), (150, 8), (64, 1)]
+)
+def test_an_epoch_has_each_example_once(
+  count: int, batch_size: int, row_length: int
+) -> None:
+  plan = _plan(_small(count), batch_size=batch_size, row_length=row_length)
+  assert plan.count == count
+  for epoch in range(3):
+    _check_epoch(plan, list(plan.epoch(epoch)))
+
+
+@pytest.mark.parametrize(("row_length", "length"), [(200, 200), (24, 64)])
+def test_rows_of_one_length(row_length: int, length: int) -> None:
+  """Longer ones if an example is."""
+  lengths = np.random.default_rng(0).integers(10, 50, 400)
+  lengths[7] = 60
+  examples = random_examples.make(lengths.tolist())
+  plan = _plan(examples, batch_size=30, row_length=row_length)
+  [shape] = plan.shapes
+  [group] = shape.layout
+  assert group.length == length
+  batches = list(plan.epoch(1))
+  assert 400 / len(batches) == pytest.approx(30, rel=0.15)
+
+
+def test_a_batch_is_a_function_of_seed_epoch_and_number() -> None:
+  plan = _plan(_small())
+  epochs = [_values(plan.epoch(epoch)) for epoch in range(3)]
+  # Another process: backwards, and from any batch on.
+  again = _plan(_small())
+  assert again.shapes == plan.shapes
+  for epoch in (2, 0, 1):
+    n = len(epochs[epoch])
+    for first in (n, n - 1, n // 2, 1, 0):
+      assert _values(again.epoch(epoch, first)) == epochs[epoch][first:]
+  # Two epochs under way at once.
+  both = list(zip(plan.epoch(0), plan.epoch(1), strict=False))
+  assert _values(one for one, _ in both) == epochs[0][: len(both)]
+  assert _values(two for _, two in both) == epochs[1][: len(both)]
+
+
+def test_epochs_and_seeds_differ() -> None:
+  epochs = [
+    _values(plan.epoch(epoch))
+    for plan in (_plan(_small()), _plan(_small(), seed=4))
+    for epoch in range(3)
+  ]
+  for one, two in itertools.combinations(epochs, 2):
+    # Not the same batches in another order.
+    same = {frozenset(b[1]) for b in one} & {frozenset(b[1]) for b in two}
+    assert len(same) <= 1
+
+
+def test_an_epoch_is_not_sorted_by_length() -> None:
+  lengths = np.sort(np.random.default_rng(0).integers(5, 60, 1200))
+  plan = _plan(random_examples.make(lengths.tolist()), row_length=64)
+  placed = np.concatenate([batch.examples for batch in plan.epoch(0)])
+  parts = lengths[placed].reshape(4, -1).mean(axis=1)
+  assert parts == pytest.approx(lengths.mean(), rel=0.1)
+
+
+def test_room_for_targets_and_texts() -> None:
+  rng = np.random.default_rng(0)
+  texts = [
+    "".join(rng.choice(list("abAB12-"), rng.integers(1, 14)))
+    for _ in range(300)
+  ]
+  lengths = rng.integers(2, 40, 200).tolist()
+  examples = random_examples.make(lengths, texts=texts)
+  plan = _plan(examples, batch_size=8, features=_FEATURES)
+  text_keys = TextKeys(examples, _FEATURES, False)
+  for epoch in range(3):
+    batches = list(plan.epoch(epoch))
+    _check_epoch(plan, batches)
+    assert 200 / len(batches) == pytest.approx(8, rel=0.15)
+    for batch in batches:
+      check_texts(batch, examples, text_keys)
+  first = list(plan.epoch(0))
+  for devices in (1, 2):
+    batcher = Batcher(examples, _FEATURES, text_keys, 0, devices)
+    for batch in first:
+      check_batch(batcher.assemble(batch), batch, batcher)
+  # Room for what the first epoch needs, and hardly more.
+  [shape] = plan.shapes
+  assert plan.batches == len(first)
+  targets = max(examples.target_counts[b.examples].sum() for b in first)
+  assert targets <= shape.targets < targets + 16
+  for name in _FEATURES:
+    keys = [distinct_keys(examples, b.examples, name) for b in first]
+    long = [sum(len(key) > SHORT_WIDTH for key in some) for some in keys]
+    short = [len(some) - n for some, n in zip(keys, long, strict=True)]
+    for seen, room in zip(
+      (max(short), max(long)), getattr(shape, name), strict=True
+    ):
+      assert seen <= room < seen + 16
+  # Without texts there is none for them.
+  [plain] = _plan(examples, batch_size=8).shapes
+  assert plain == shape._replace(char=(0, 0), pattern=(0, 0))
+
+
+def test_room_for_examples_that_were_not_looked_at(
+  monkeypatch: pytest.MonkeyPatch,
+) -> None:
+  """What batches need is read off some; any example fits all the same."""
+  monkeypatch.setattr(plan_module, "_CHUNK", 100)
+  lengths = [8] * 1100
+  plain = random_examples.make(lengths, texts=("a",), one_target=True)
+  order = np.concatenate(
+    [b.examples for b in _plan(plain, batch_size=1).epoch(0)]
+  )
+  # The last of the first epoch has long texts, and only targets.
+  texts = plain.texts.reshape(1100, 8).copy()
+  texts[order[-1]] = np.arange(1, 9)
+  counts = np.ones(1100, int)
+  counts[order[-1]] = 8
+  targets = [t for count in counts for t in range(count)]
+  examples = dataclasses.replace(
+    plain,
+    texts=texts.reshape(-1),
+    distinct=("a", *(f"{i:010b}" + "a" * i for i in range(8))),
+    target_offsets=np.concatenate([[0], np.cumsum(counts)]),
+    targets=np.array(targets, np.int32),
+  )
+  plan = _plan(examples, batch_size=1, features=_FEATURES)
+  assert sorted(len(b.examples) for b in plan.epoch(0)) == [1] * 1100
+  # An estimate, from those that were looked at.
+  assert plan.batches == 1100
+
+
+def _distinct_texts(lengths: list[int], *, one_target: bool) -> Examples:
+  """All texts and patterns are long, and none occurs twice."""
+  examples = random_examples.make(lengths, one_target=one_target)
+  count = len(examples.ids)
+  return dataclasses.replace(
+    examples,
+    texts=np.arange(count, dtype=np.int32),
+    distinct=[
+      f"{i:016b}".replace("0", "-").replace("1", ".") for i in range(count)
+    ],
+  )
+
+
+@pytest.mark.parametrize("one_target", [False, True])
+@pytest.mark.parametrize(
+  ("batch_size", "max_length", "row_length"),
+  [(4, 200, 64), (32, 512, 128), (1, 16, 128), (2, 512, 512)],
+)
+def test_inference_takes_any_example(
+  batch_size: int, max_length: int, row_length: int, one_target: bool
+) -> None:
+  small, shapes = inference_shapes(
+    batch_size, max_length, _FEATURES, 1 / 8 if one_target else 1.0, row_length
+  )
+  rows = min(row_length, max_length)
+  assert [shape.layout[-1].length for shape in shapes] == [rows, max_length]
+  assert [tuple(group) for group in small.layout] == [(1, rows)]
+  # A batch of long ones is not a dearer one.
+  most = max(num_tokens(shapes[0].layout), max_length)
+  assert num_tokens(shapes[1].layout) <= most
+  lengths = [max_length, rows, max_length, 1, max_length // 2, 5, 2]
+  examples = _distinct_texts(lengths, one_target=one_target)
+  text_keys = TextKeys(examples, _FEATURES, False)
+  packer = Packer(
+    examples.lengths, examples.target_counts, shapes, text_keys, small=small
+  )
+  # Together, and each alone.
+  for order in (range(7), *([i] for i in range(7))):
+    batches = list(packer.batches(order))
+    placed = np.concatenate([batch.examples for batch in batches])
+    assert sorted(placed) == list(order)
+    for batch in batches:
+      assert batch.shape in (small, *shapes)
+      check_placement(batch, examples.lengths, examples.target_counts)
+      check_texts(batch, examples, text_keys)
+
+
+@pytest.mark.parametrize("devices", [2, 3, 4])
+def test_devices_share_the_rows_of_inference(devices: int) -> None:
+  """There are as many more as make them a multiple of the devices."""
+  options = 8, 200, _FEATURES, 1.0, 64
+  small, shapes = inference_shapes(*options, devices)
+  alone, others = inference_shapes(*options)
+  for shape, one in zip((small, *shapes), (alone, *others), strict=True):
+    [group], [few] = shape.layout, one.layout
+    assert group.length == few.length
+    assert group.rows % devices == 0
+    assert few.rows <= group.rows < few.rows + devices
+    assert shape.targets == num_tokens(shape.layout)
+
+
+def test_inference_has_room_for_usual_sentences() -> None:
+  """As many as asked for, by length, targets and texts."""
+  lengths = np.random.default_rng(0).integers(20, 60, 640).tolist()
+  texts = [f"w{i}" for i in range(90)] + [f"word-{i}-long" for i in range(10)]
+  examples = random_examples.make(lengths, texts=texts)
+  _, shapes = inference_shapes(32, 512, _FEATURES, 1.0, 128)
+  packer = Packer(
+    examples.lengths,
+    examples.target_counts,
+    shapes,
+    TextKeys(examples, _FEATURES, False),
+  )
+  batches = list(packer.batches(range(640)))
+  assert 640 / len(batches) == pytest.approx(32, rel=0.15)
+  assert {batch.shape for batch in batches} == {shapes[0]}
