@@ -42,9 +42,12 @@ class Case:
   Args:
     path: of the case, without the endings.
     folder: to make a checkpoint in, as a hub would have it.
+    packed: whether all sequences stand in one row.
   """
 
-  def __init__(self, path: pathlib.Path, folder: pathlib.Path):
+  def __init__(
+    self, path: pathlib.Path, folder: pathlib.Path, *, packed: bool = False
+  ):
     self.description = json.loads(path.with_suffix(".json").read_text())
     with np.load(path.with_suffix(".npz")) as arrays:
       self.arrays: Arrays = dict(arrays)
@@ -76,7 +79,8 @@ class Case:
         mask_char_padding=False,
       )
     self.mask = self.arrays["attention_mask"] > 0
-    self.layout = (Group(*self.mask.shape),)
+    rows, length = self.mask.shape
+    self.layout = (Group(1, rows * length) if packed else Group(rows, length),)
     self.batch = self._batch()
     shapes = jax.eval_shape(
       lambda key, batch: self.model.init(key, batch, self.layout),

@@ -31,9 +31,10 @@ def test_cases_are_there() -> None:
     pytest.skip(f"no parity cases in {_FOLDER}: set SPLITNER_PARITY_DIR")
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["", "packed"])
 @pytest.mark.parametrize("path", _PATHS, ids=lambda path: path.name)
-def test_case(path: pathlib.Path, tmp_path: pathlib.Path) -> None:
-  case = Case(path, tmp_path)
+def test_case(path: pathlib.Path, packed: bool, tmp_path: pathlib.Path) -> None:
+  case = Case(path, tmp_path, packed=packed)
   assert sorted(case.head.features) == sorted(case.description["features"])
   assert case.head.num_labels == case.description["num_labels"]
 

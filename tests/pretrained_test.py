@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import pathlib
@@ -20,18 +21,24 @@ from checkpoints import (
 from safetensors import numpy as safetensors_numpy
 
 from splitner_jax import pretrained
+from splitner_jax.inputs.packing import Group
 from splitner_jax.models import heads
 
 
-def _start(model: heads.SequenceClassifier | heads.TokenClassifier) -> Any:
+def _start(model: heads.PooledClassifier | heads.TokenClassifier) -> Any:
   """Parameters of ones: nothing that a checkpoint has."""
-  ids = np.zeros((1, 2), np.int32)
-  batch = {"input_ids": ids, "token_types": ids, "mask": ids > 0}
+  ids = np.zeros(2, np.int32)
+  names = ("input_ids", "token_types", "positions", "segments", "parts")
+  batch = dict.fromkeys((*names, "targets"), ids)
   for feature in ("char", "pattern"):
     for table in ("short", "long"):
       batch[f"{feature}_{table}"] = np.zeros((1, 8), np.int32)
     batch[f"{feature}_index"] = ids
-  shapes = jax.eval_shape(model.init, jax.random.key(0), batch)["params"]
+  shapes = jax.eval_shape(
+    functools.partial(model.init, layout=(Group(1, 2),)),
+    jax.random.key(0),
+    batch,
+  )["params"]
   return jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes)
 
 
@@ -42,7 +49,7 @@ def _tagger(folder: str, features: tuple[str, ...] = (), rows: int = 0) -> Any:
 
 def _classifier(folder: str) -> Any:
   encoder = pretrained.read_backbone(folder).encoder
-  return _start(heads.SequenceClassifier(encoder, 3))
+  return _start(heads.PooledClassifier(encoder, 3))
 
 
 def test_fill(tmp_path: pathlib.Path) -> None:
