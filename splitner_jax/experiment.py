@@ -38,7 +38,7 @@ from splitner_jax.settings import (
   task_settings,
 )
 from splitner_jax.systems import SYSTEMS, SplitNER, System, task_names
-from splitner_jax.tasks.tokens import pos_tags
+from splitner_jax.tasks.from_settings import pos_tags
 from splitner_jax.trained import TrainedSystem
 from splitner_jax.workdir import claimed
 

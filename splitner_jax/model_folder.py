@@ -192,13 +192,13 @@ def _describe(task: AnyTask) -> dict[str, Any]:
         for label, words in zip(task.asked, task.questions, strict=True)
       ],
     }
+  longest = max(task.questions, key=len)
   return {
     **asked,
     **common,
     "scheme": task.scheme.name,
     "types": list(task.scheme.types),
-    # Of several, the longest.
-    "question": list(max(task.questions, key=len)),
+    "question": list(longest),
     "labels_on": task.labels_on,
     "features": list(task.features),
     "pos_tags": list(task.pos_tags),

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.tasks import MentionTask, Run, TokenTask
 from splitner_jax.tasks.mentions import NO_ENTITY
-from splitner_jax.tasks.tokens import first_listed, likeliest
+from splitner_jax.tasks.overlaps import first_listed, likeliest
 
 Mentions = list[list[ScoredSpan]]
 

@@ -288,6 +288,11 @@ def test_devices_share_the_rows_of_inference(devices: int) -> None:
     assert shape.targets == num_tokens(shape.layout)
 
 
+def test_shapes_of_inference_have_room_for_features_alone() -> None:
+  small, (many, long) = inference_shapes(8, 200, (), 1.0, 64)
+  assert {s[2:] for s in (small, many, long)} == {((0, 0), (0, 0))}
+
+
 def test_inference_has_room_for_usual_sentences() -> None:
   """As many as asked for, by length, targets and texts."""
   lengths = np.random.default_rng(0).integers(20, 60, 640).tolist()

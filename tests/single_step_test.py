@@ -13,7 +13,7 @@ from splitner_jax.errors import UserError
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.systems import SingleQA, SingleSeqTag, biased
-from splitner_jax.tasks.tokens import first_listed, likeliest
+from splitner_jax.tasks.overlaps import first_listed, likeliest
 from tests import tiny, tiny_tasks
 from tests.tiny_tasks import ENCODER, settings, text
 

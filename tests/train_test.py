@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import functools
 import json
 import pathlib
 import signal
@@ -19,26 +18,24 @@ from jax import numpy as jnp
 from configs import common
 from splitner_jax import losses, parallel, train
 from splitner_jax.checkpoint import Checkpoints
-from splitner_jax.inputs.batches import Batcher
-from splitner_jax.inputs.tokenizer import Example, LazyExamples
 from splitner_jax.errors import UserError
+from splitner_jax.inputs.examples import Examples
+from splitner_jax.inputs.packing import num_tokens, split_layout
 from splitner_jax.settings import task_settings
-from tests import runs
-
-_VOCAB = 50
+from tests import random_examples, runs
 
 
 class _Model(nn.Module):
   """Has all inputs, dropout and outputs of a tagger, and hardly a weight."""
 
   @nn.compact
-  def __call__(self, batch, deterministic: bool = True) -> jax.Array:
-    x = nn.Embed(_VOCAB, 4, name="encoder")(batch["input_ids"])
+  def __call__(self, batch, layout, deterministic: bool = True) -> jax.Array:
+    assert len(batch["input_ids"]) == num_tokens(layout)
+    x = nn.Embed(50, 4, name="encoder")(batch["input_ids"])[batch["targets"]]
     if "char_index" in batch:
       rows = [batch[f"char_{which}"].sum(1) for which in ("short", "long")]
       x += jnp.concatenate(rows)[batch["char_index"]][..., None] / 1000
-    x = nn.Dropout(0.1)(x, deterministic)
-    return nn.Dense(2)(x) * batch["mask"][..., None]
+    return nn.Dense(4)(nn.Dropout(0.1)(x, deterministic))
 
 
 @dataclasses.dataclass
@@ -54,22 +51,19 @@ class _Task:
   tokenizer: ClassVar = types.SimpleNamespace(
     pad_id=0, reference=False, max_length=512
   )
+  targets_per_token: ClassVar = 1.0
+  reads: bool = False
   evaluated: list[Any] = dataclasses.field(default_factory=list)
 
-  def training_examples(self, sentences) -> tuple[list[Example], int]:
-    rng = np.random.default_rng(0)
-    return [self._example(n, rng) for n in self.lengths], 0
-
-  def _example(self, n: int, rng: np.random.Generator) -> Example:
-    ids = rng.integers(1, _VOCAB, n).astype(np.int32)
-    # All of them in the long table of texts.
-    texts = [f"{i:012d}" for i in ids]
-    zeros, ones = np.zeros(n, np.int32), np.ones(n, np.float32)
-    return Example(ids, zeros, texts, 0, 0, zeros, ids % 2, ones)
+  def training_examples(self, sentences) -> tuple[Examples, int]:
+    return random_examples.make(self.lengths), 3
 
   def evaluate(self, run: Callable, sentences) -> dict[str, Any]:
     # `train` binds the parameters to the forward pass.
     self.evaluated.append(parallel.to_host(run.args[0]))
+    if self.reads:
+      examples, _ = self.training_examples(sentences)
+      assert len(run(examples)) == len(examples.targets)
     f1 = self.f1[len(self.evaluated) - 1]
     return {"precision": f1, "recall": f1, "f1": f1, "per_type": {}}
 
@@ -92,7 +86,7 @@ def _assert_equal(a, b) -> None:
 def scored(tmp_path_factory):
   """A run of ten epochs whose dev F1 is best after the second."""
   folder = tmp_path_factory.mktemp("scored")
-  task = _Task([10.0, 30.0, 20.0, 30.0, 99.0])
+  task = _Task([10.0, 30.0, 20.0, 30.0, 99.0], reads=True)
   params, progress = _train(task, folder, epochs=10, patience=2)
   return task, folder, params, progress
 
@@ -103,6 +97,21 @@ def test_patience_ends_training(scored):
   assert progress["step"] == 4 * 2
   assert progress["finished"]
   assert len(progress["epoch_seconds"]) == 4
+  # Nothing of the fifth is read.
+  where = {name: progress[name] for name in ("epoch", "batch", "read")}
+  assert where == {"epoch": 4, "batch": 0, "read": 0}
+
+
+def test_what_a_run_tells_of_its_batches(scored):
+  _, _, _, progress = scored
+  assert progress["examples"] == 16
+  assert progress["batches"] == 2
+  assert progress["gold_lost_to_length"] == 3
+  # Four rows of eight tokens for eight examples of four.
+  assert progress["shapes"] == ["4 x 8 tokens, 32 targets"]
+  assert progress["padding"] == 0
+  # The sixteen are read in one batch, of a row of 128 for each device.
+  assert progress["inference_padding"] == 1 - 16 * 4 / (4 * 128)
 
 
 def test_the_best_parameters_are_returned_not_the_last(scored):
@@ -187,37 +196,134 @@ def test_a_frozen_backbone_keeps_its_weights(tmp_path):
   _assert_equal(latest.params, parallel.to_host(params))
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "weighted_cross_entropy"])
-def test_lazy_examples(name, tmp_path):
-  """None is made before it is needed; class weights need each one once."""
-  made: list[int] = []
+def test_the_loss_knows_all_labels():
+  examples = random_examples.make((4,) * 16)
+  counts = np.bincount(examples.labels, examples.weights)
+  loss = losses.weighted_cross_entropy
+  setup = train.prepare(_Task(loss=loss), _settings(), [])
+  given = setup.loss.keywords
+  np.testing.assert_allclose(
+    given["class_weights"] * counts,
+    np.full(4, given["class_weights"] @ counts / 4),
+  )
+  # Of each of the two batches, on average.
+  assert given["total"] == pytest.approx(given["class_weights"] @ counts / 2)
+  own = train.prepare(_Task(), _settings(loss_average="batch"), [])
+  assert own.loss is losses.cross_entropy
 
-  class Lazy(_Task):
-    def training_examples(self, sentences):
-      examples, lost = super().training_examples(sentences)
 
-      def make(i: int) -> Example:
-        made.append(i)
-        return examples[i]
+def test_rows_that_devices_cannot_share(caplog):
+  """Of five rows of 16, which four devices read as eight."""
+  fields = {"row_length": 16, "batch_size": 5}
+  task = _Task(lengths=(16,) * 10)
+  with caplog.at_level("INFO", "splitner_jax"):
+    setup = train.prepare(task, _settings(**fields), [])
+  assert setup.facts()["shapes"][0].startswith("5 x 16 tokens")
+  assert setup.layouts() == [((2, 16),)]
+  assert "empty rows make up for 4 devices: 60% more tokens" in caplog.text
 
-      return LazyExamples(np.array(self.lengths), make), lost
 
-  task = Lazy([1.0], lengths=[3, 5] * 8, loss=losses.LOSSES[name])
-  setup = train.prepare(task, _settings(epochs=1), [])
-  if name == "weighted_cross_entropy":
-    assert made == list(range(16))
-    examples, _ = _Task.training_examples(task, [])
-    ones = np.mean(np.concatenate([e.labels for e in examples]))
-    assert 0.1 < ones < 0.9
-    np.testing.assert_allclose(
-      setup.loss.keywords["class_weights"], [2 * ones, 2 - 2 * ones], rtol=1e-6
-    )
-  else:
-    assert made == []
-    assert setup.loss is task.loss
-  _, progress = _train(task, tmp_path, epochs=1)
-  assert progress["examples"] == 16
-  assert progress["step"] == 2
+def _arrays(batches) -> list[dict[str, np.ndarray]]:
+  return [batch.arrays for batch, _ in batches]
+
+
+def test_learning_rate_falls_with_what_was_read():
+  task = _Task(lengths=[3, 5, 2] * 8)
+  setup = train.prepare(task, _settings(epochs=3, learning_rate=0.5), [])
+  before = 0
+  for epoch in range(3):
+    read = 0
+    for batch, now in setup.batches(epoch):
+      rates = batch.arrays["learning_rate"]
+      assert (rates.shape, rates.dtype) == ((4,), np.float32)
+      np.testing.assert_allclose(rates, 0.5 * (1 - before / (3 * 24)))
+      before += now - read
+      assert now > read
+      read = now
+    assert read == 24
+  assert before == 3 * 24
+
+
+def test_batches_of_the_rest_of_an_epoch():
+  task = _Task(lengths=[3, 5, 2] * 8)
+  setup = train.prepare(task, _settings(epochs=3), [])
+  whole = list(setup.batches(1))
+  assert len(whole) > 2
+  for first in range(1, len(whole) + 1):
+    rest = setup.batches(1, first, whole[first - 1][1])
+    np.testing.assert_equal(_arrays(rest), _arrays(whole[first:]))
+  # Each epoch has its own.
+  with pytest.raises(AssertionError):
+    np.testing.assert_equal(_arrays(setup.batches(0)), _arrays(whole))
+
+
+class _Bar:
+  """Stands in for a progress bar; keeps what it is told."""
+
+  def __init__(self, **options):
+    self.options, self.counts = options, []
+
+  def update(self, count: int):
+    self.counts.append(count)
+
+  def set_postfix_str(self, text: str, refresh: bool):
+    self.text = text
+
+  def close(self):
+    pass
+
+
+def test_a_run_goes_on_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
+  bars, seen = [], []
+  put_batch = parallel.put_batch
+
+  def put(arrays):
+    seen.append(arrays)
+    return put_batch(arrays)
+
+  def bar(**options):
+    bars.append(_Bar(**options))
+    return bars[-1]
+
+  monkeypatch.setattr(parallel, "put_batch", put)
+  monkeypatch.setattr(train, "progress_bar", bar)
+  fields = {"epochs": 2, "batch_size": 4, "checkpoint_every": 2}
+
+  def task():
+    return _Task([1.0, 2.0], lengths=[3, 5, 2, 8] * 6)
+
+  params, progress = _train(task(), tmp_path / "whole", **fields)
+  whole = seen.copy()
+  per_epoch = len(whole) // 2
+  assert per_epoch > 4
+  assert progress["step"] == len(whole)
+  assert bars[0].options["total"] == sum(bars[0].counts) == 2 * 24
+  assert len(bars[0].counts) == len(whole)
+  assert bars[0].text.startswith("loss ")
+
+  # After two batches of the second epoch.
+  save = Checkpoints.save_latest
+
+  def save_and_fall(self, step: int, *args, **kwargs):
+    save(self, step, *args, **kwargs)
+    if step > per_epoch:
+      raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Checkpoints, "save_latest", save_and_fall)
+    with pytest.raises(KeyboardInterrupt):
+      _train(task(), tmp_path / "cut", **fields)
+  saved = sum(bars[1].counts)
+  assert 24 < saved < 48
+  seen.clear()
+  again, same = _train(task(), tmp_path / "cut", **fields)
+  np.testing.assert_equal(seen, whole[len(bars[1].counts) :])
+  assert len(seen) % per_epoch
+  assert bars[2].options["initial"] == saved
+  assert saved + sum(bars[2].counts) == 48
+  _assert_equal(again, parallel.to_host(params))
+  for name in ("step", "epoch", "best_epoch", "evaluations", "padding"):
+    assert same[name] == progress[name]
 
 
 def test_no_examples(tmp_path):
@@ -252,17 +358,16 @@ def test_what_is_not_finite_stops_training(
   checkpoints.close()
 
 
-@pytest.mark.parametrize("sample", [300, 0])
-def test_each_shape_is_traced_once(sample, tmp_path, monkeypatch):
-  """And replicas stay equal. Without a sample, shapes are too small."""
+def test_each_shape_is_traced_once(tmp_path, monkeypatch):
+  """And replicas stay equal."""
   traces: collections.Counter = collections.Counter()
   make_step, compile_step = train.make_step, parallel.compile_step
 
-  def traced(*args):
-    step = make_step(*args)
+  def traced(model, layout, *args):
+    step = make_step(model, layout, *args)
 
     def counted(state, batch):
-      traces[(batch["input_ids"].shape[-1], *_rows(batch))] += 1
+      traces[layout] += 1
       return step(state, batch)
 
     return counted
@@ -277,22 +382,17 @@ def test_each_shape_is_traced_once(sample, tmp_path, monkeypatch):
 
     return checked_step
 
-  def _rows(batch):
-    return [batch[f"char_{which}"].shape[-2] for which in ("short", "long")]
-
   monkeypatch.setattr(train, "make_step", traced)
   monkeypatch.setattr(parallel, "compile_step", checked)
-  monkeypatch.setattr(
-    Batcher,
-    "fit_shapes",
-    functools.partialmethod(Batcher.fit_shapes, sample=sample),
-  )
-  task = _Task([1.0, 2.0], ("char",), lengths=[4] * 12 + [20] * 12)
+  task = _Task([1.0, 2.0], ("char",), lengths=[8] * 40 + [128])
   _, progress = _train(task, tmp_path, epochs=2)
-
-  *usual, overfull = [(length, *char) for length, char, _ in progress["shapes"]]
-  assert traces.total() == len(traces)
-  assert traces.keys() == {usual[0], overfull if not sample else usual[1]}
+  setup = train.prepare(task, _settings(epochs=2), [])
+  # One for usual examples, and one for the longest.
+  assert len(progress["shapes"]) == 2
+  assert traces == dict.fromkeys(setup.layouts(), 1)
+  assert [num_tokens(layout) for layout in traces] == [
+    num_tokens(split_layout(shape.layout, 4)) for shape in setup.plan.shapes
+  ]
 
 
 def test_killed_at_any_point_the_same_command_goes_on(session_cache, tmp_path):

@@ -8,13 +8,13 @@ parameters bound).
 """
 
 from splitner_jax.tasks.base import Run, Task
-from splitner_jax.tasks.mentions import MentionTask, span_classification
-from splitner_jax.tasks.tokens import (
-  TokenTask,
+from splitner_jax.tasks.from_settings import (
   sequence_tagging,
   span_detection,
+  type_questions,
 )
-from splitner_jax.tasks.type_questions import type_questions
+from splitner_jax.tasks.mentions import MentionTask, span_classification
+from splitner_jax.tasks.tokens import TokenTask
 
 AnyTask = TokenTask | MentionTask
 

@@ -1,0 +1,209 @@
+"""Tasks that label words, as a config's settings describe them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ml_collections import ConfigDict
+
+from splitner_jax.data.sentences import Sentence
+from splitner_jax.data.tags import MODEL_SCHEMES, LabelScheme
+from splitner_jax.errors import UserError
+from splitner_jax.inputs import patterns, questions
+from splitner_jax.inputs.tokenizer import Tokenizer
+from splitner_jax.losses import LOSSES
+from splitner_jax.models.bert import EncoderConfig
+from splitner_jax.models.heads import TokenClassifier
+from splitner_jax.pretrained import Head
+from splitner_jax.tasks.base import check_room, choice
+from splitner_jax.tasks.tokens import LABELS_ON, TokenTask
+
+_FEATURES = ("char", "pattern", "pos")
+
+
+def parse_features(field: str, text: str) -> tuple[str, ...]:
+  """Reads `features` as the config has it.
+
+  >>> parse_features("detector.features", "both+pos")
+  ('char', 'pattern', 'pos')
+
+  Raises:
+    UserError: it is neither none nor names of features with + between them.
+  """
+  if text == "none":
+    return ()
+  names = text.replace("both", "char+pattern").split("+")
+  if not set(names) <= set(_FEATURES) or len(set(names)) < len(names):
+    raise UserError(
+      f"config.{field}: {text!r} is neither none nor any of char, pattern, "
+      "both, pos, such as both+pos"
+    )
+  return tuple(name for name in _FEATURES if name in names)
+
+
+def pos_tags(sentences: Iterable[Sentence]) -> tuple[str, ...]:
+  """All parts of speech of the sentences, sorted."""
+  return tuple(sorted({tag for s in sentences for tag in s.pos}))
+
+
+def span_detection(
+  settings: ConfigDict,
+  encoder: EncoderConfig,
+  tokenizer: Tokenizer,
+  head: Head | None = None,
+  pos_tags: tuple[str, ...] = (),
+) -> TokenTask:
+  """The first step: finds mentions, whatever their type (section 2.1).
+
+  Args:
+    settings: `config.detector` with the common fields filled in.
+    encoder: the backbone's sizes.
+    tokenizer: the backbone's tokenizer.
+    head: of a checkpoint of the paper's authors, whose rules then hold; it
+      decides the features and the number of labels.
+    pos_tags: the parts of speech in the training data.
+  """
+  return _token_task(
+    "detector",
+    settings,
+    encoder,
+    tokenizer,
+    questions=(tuple(settings.question.split()),),
+    head=head,
+    pos_tags=pos_tags,
+  )
+
+
+def sequence_tagging(
+  settings: ConfigDict,
+  encoder: EncoderConfig,
+  tokenizer: Tokenizer,
+  types: Sequence[str],
+  head: Head | None = None,
+  pos_tags: tuple[str, ...] = (),
+) -> TokenTask:
+  """The baseline Single(SeqTag): boundaries and types in one label.
+
+  Args:
+    settings: `config.tagger` with the common fields filled in.
+    encoder, tokenizer, head, pos_tags: see `span_detection`.
+    types: entity types, in the order of the labels.
+  """
+  return _token_task(
+    "tagger",
+    settings,
+    encoder,
+    tokenizer,
+    types=tuple(types),
+    head=head,
+    pos_tags=pos_tags,
+  )
+
+
+def type_questions(
+  settings: ConfigDict,
+  encoder: EncoderConfig,
+  tokenizer: Tokenizer,
+  types: Sequence[str],
+  type_names: Mapping[str, str],
+  head: Head | None = None,
+  pos_tags: tuple[str, ...] = (),
+) -> TokenTask:
+  """The baseline Single(QA): one input for each sentence and type.
+
+  Args:
+    settings: `config.tagger` with the common fields filled in.
+    encoder, tokenizer, head, pos_tags: see `span_detection`.
+    types: entity types; conflicts in the reference's protocol go to the first.
+    type_names: names of types in plain words, see `questions.type_name`.
+
+  Raises:
+    UserError: a setting has no meaning.
+  """
+  template = questions.parse(
+    "tagger.question", settings.question, questions.TYPE
+  )
+  asked = tuple(
+    tuple(
+      questions.fill(
+        template,
+        questions.TYPE,
+        questions.type_name(label, type_names).split(),
+      )
+    )
+    for label in types
+  )
+  return _token_task(
+    "tagger",
+    settings,
+    encoder,
+    tokenizer,
+    questions=asked,
+    asked=tuple(types),
+    double_sep=True,
+    head=head,
+    pos_tags=pos_tags,
+  )
+
+
+def _token_task(
+  name: str,
+  settings: ConfigDict,
+  encoder: EncoderConfig,
+  tokenizer: Tokenizer,
+  *,
+  types: tuple[str, ...] = (),
+  questions: tuple[tuple[str, ...], ...] = ((),),
+  asked: tuple[str, ...] = (),
+  double_sep: bool = False,
+  head: Head | None = None,
+  pos_tags: tuple[str, ...] = (),
+) -> TokenTask:
+  """A task that labels words; `name` is the config's part with its settings.
+
+  Raises:
+    UserError: a setting has no meaning, or does not fit the checkpoint.
+  """
+  scheme = LabelScheme(
+    choice(f"{name}.scheme", settings.scheme, MODEL_SCHEMES), types
+  )
+  features = parse_features(f"{name}.features", settings.features)
+  if "pos" in features and not pos_tags:
+    raise UserError(
+      f"config.{name}.features: {settings.features} needs parts of speech, "
+      "which the training data does not have; name their column in "
+      "config.data.pos_column, or leave pos out"
+    )
+  vocabs = patterns.CHARACTER_VOCAB, patterns.PATTERN_VOCAB
+  if head:
+    if len(scheme.labels) != head.num_labels:
+      of_types = f" with {len(types)} types" if types else ""
+      raise UserError(
+        f"config.{name}.scheme: {settings.scheme}{of_types} has "
+        f"{len(scheme.labels)} labels, but the checkpoint {head.num_labels}; "
+        "for each type, or once without types, BO has 1, BIO 2, BIOE 3, BIOES "
+        "4, and O is one more"
+      )
+    features = head.features
+    vocabs = head.char_vocab_size, head.pattern_vocab_size
+  specials = 4 if double_sep and tokenizer.is_roberta else 3
+  check_room(tokenizer, specials + int(tokenizer(questions).sizes().max()))
+  return TokenTask(
+    name=name,
+    model=TokenClassifier(
+      encoder,
+      len(scheme.labels),
+      features,
+      *vocabs,
+      mask_char_padding=head is None,
+      pos_vocab_size=1 + len(pos_tags) if "pos" in features else 0,
+    ),
+    loss=choice(f"{name}.loss", settings.loss, LOSSES),
+    tokenizer=tokenizer,
+    scheme=scheme,
+    questions=questions,
+    asked=asked,
+    labels_on=choice(f"{name}.labels_on", settings.labels_on, LABELS_ON),
+    features=features,
+    pos_tags=pos_tags if "pos" in features else (),
+    double_sep=double_sep,
+    o_bias=settings.o_bias,
+  )
