@@ -118,7 +118,7 @@ def test_examples_go_into_the_fullest_row_that_takes_them() -> None:
 def test_rows_are_filled_to_the_end() -> None:
   assert len(_packed([9, 1], (Group(1, 10),))) == 1
   # Two rows with as many tokens left.
-  assert len(_packed([12, 12, 8, 4, 4], (Group(2, 20),))) == 1
+  assert len(_packed([12, 12, 4, 4, 4, 4], (Group(2, 20),))) == 1
 
 
 @pytest.mark.parametrize("pool", [1, 2, 7, POOL])

@@ -22,6 +22,12 @@ from tests.batches_test import check_batch
 from tests.packing_test import check_placement, check_texts, distinct_keys
 
 _FEATURES = "char", "pattern"
+_SHORT_PATTERNS = [
+  "1" * ones + mark * marks
+  for ones in range(1, 6)
+  for marks in range(1, 4)
+  for mark in ".-"
+]
 
 
 def _lengths(kind: str) -> np.ndarray:
@@ -203,21 +209,22 @@ def test_room_for_examples_that_were_not_looked_at(
 ) -> None:
   """What batches need is read off some; any example fits all the same."""
   monkeypatch.setattr(plan_module, "_CHUNK", 100)
-  lengths = [8] * 1100
+  lengths = [40] * 1100
   plain = random_examples.make(lengths, texts=("a",), one_target=True)
   order = np.concatenate(
     [b.examples for b in _plan(plain, batch_size=1).epoch(0)]
   )
-  # The last of the first epoch has long texts, and only targets.
-  texts = plain.texts.reshape(1100, 8).copy()
-  texts[order[-1]] = np.arange(1, 9)
+  # Of the last one of the first epoch each token is a target, and another text.
+  texts = plain.texts.reshape(1100, 40).copy()
+  texts[order[-1]] = np.arange(1, 41)
   counts = np.ones(1100, int)
-  counts[order[-1]] = 8
+  counts[order[-1]] = 40
   targets = [t for count in counts for t in range(count)]
+  long = ["1" * SHORT_WIDTH + "." * n for n in range(1, 11)]
   examples = dataclasses.replace(
     plain,
     texts=texts.reshape(-1),
-    distinct=("a", *(f"{i:010b}" + "a" * i for i in range(8))),
+    distinct=("a", *_SHORT_PATTERNS, *long),
     target_offsets=np.concatenate([[0], np.cumsum(counts)]),
     targets=np.array(targets, np.int32),
   )
@@ -296,7 +303,8 @@ def test_shapes_of_inference_have_room_for_features_alone() -> None:
 def test_inference_has_room_for_usual_sentences() -> None:
   """As many as asked for, by length, targets and texts."""
   lengths = np.random.default_rng(0).integers(20, 60, 640).tolist()
-  texts = [f"w{i}" for i in range(90)] + [f"word-{i}-long" for i in range(10)]
+  texts = [f"w{i}" for i in range(400)] + _SHORT_PATTERNS
+  texts += [f"word-{i}-long" for i in range(60)]
   examples = random_examples.make(lengths, texts=texts)
   _, shapes = inference_shapes(32, 512, _FEATURES, 1.0, 128)
   packer = Packer(
