@@ -284,6 +284,12 @@ def _make_task(
       raise ValueError(f"tokenizer {where!r} is no folder of a task")
     reading = [fields[key] for key in ("is_roberta", "max_length", "reference")]
     encoder = EncoderConfig(**fields["encoder"], dtype=dtype)
+    if fields["max_length"] > encoder.max_length:
+      # A gather beyond the positions would raise nothing.
+      raise ValueError(
+        f"max_length {fields['max_length']} is more than the "
+        f"{encoder.max_length} that the encoder can read"
+      )
     loss = LOSSES[fields["loss"]]
     fields = _SINCE_2.get(fields["kind"], {}) | fields
   if not any((folder / where / f).is_file() for f in TOKENIZER_FILES):

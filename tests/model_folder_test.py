@@ -65,6 +65,63 @@ def test_round_trip(trained: TrainedSystem, saved: pathlib.Path):
       np.testing.assert_array_equal(value, other[key])
 
 
+_ENCODER = {
+  "activation", "attention_dropout", "hidden_dropout", "hidden_size",
+  "intermediate_size", "layer_norm_eps", "max_positions", "num_heads",
+  "num_layers", "position_offset", "type_vocab_size", "vocab_size",
+}  # fmt: skip
+_TASK = {
+  "encoder", "is_roberta", "kind", "loss", "max_length", "question",
+  "reference", "tokenizer",
+}  # fmt: skip
+_TOKEN = _TASK | {
+  "char_vocab_size", "double_sep", "features", "labels_on",
+  "mask_char_padding", "o_bias", "pattern_vocab_size", "pos_tags",
+  "pos_vocab_size", "scheme", "types",
+}  # fmt: skip
+_MENTION = _TASK | {
+  "context", "labels", "none_class", "pooling", "temperature",
+}  # fmt: skip
+_KINDS = {
+  "splitner": {
+    "detector": ("token", _TOKEN), "classifier": ("mention", _MENTION),
+  },
+  "single_seqtag": {"tagger": ("token", _TOKEN)},
+  "single_qa": {"tagger": ("type questions", _TOKEN | {"asked"})},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_the_format_stays(kind: str, tmp_path: pathlib.Path):
+  """Other releases read and write these fields."""
+  made = tiny_system.make(tmp_path / "backbones", kind=kind)
+  model_folder.save(tmp_path / "model", made)
+  config = json.loads((tmp_path / "model" / "config.json").read_text())
+  assert config.keys() == {
+    "format_version", "library", "min_score", "system", "tasks", "text_style",
+    "thresholds", "version",
+  }  # fmt: skip
+  assert (config["format_version"], config["system"]) == (2, kind)
+  assert {
+    name: (fields["kind"], fields.keys())
+    for name, fields in config["tasks"].items()
+  } == _KINDS[kind]
+  for name, task in model_folder.load(str(tmp_path / "model")).tasks.items():
+    again = dataclasses.replace(task, tokenizer=made.tasks[name].tokenizer)
+    assert again == made.tasks[name]
+    encoder = config["tasks"][name]["encoder"]
+    assert encoder.keys() == _ENCODER
+  if kind == "single_qa":
+    tagger = config["tasks"]["tagger"]
+    words = "Extract {} from the following text ."
+    assert tagger["asked"] == [
+      {"type": t, "question": words.format(t).split()}
+      for t in tiny_system.TYPES
+    ]
+    # Not read, but the first release wants it to be there.
+    assert tagger["question"] == tagger["asked"][0]["question"]
+
+
 def test_files(saved: pathlib.Path):
   assert set(names(saved)) == {
     "README.md",

@@ -2,12 +2,15 @@
 
 import dataclasses
 import functools
+import pathlib
 
 import jax
 import numpy as np
 import pytest
 from jax import numpy as jnp
 
+from splitner_jax import model_folder
+from splitner_jax.errors import UserError
 from splitner_jax.inputs import patterns
 from splitner_jax.inputs.batches import Batch
 from splitner_jax.inputs.examples import Examples
@@ -20,7 +23,7 @@ from splitner_jax.models.bert import (
   attention_biases,
 )
 from splitner_jax.models.heads import PooledClassifier, TokenClassifier
-from tests import random_examples
+from tests import random_examples, tiny_system
 
 Model = TokenClassifier | PooledClassifier
 
@@ -292,6 +295,24 @@ def test_positions_start_at_the_offset() -> None:
   # They are read at all.
   other = apply(base, params, 1 + batch["positions"])
   assert np.abs(other - expected).max(axis=1).min() > 1e-2
+
+
+def test_a_folder_that_asks_for_more_positions(tmp_path: pathlib.Path) -> None:
+  """A gather beyond the table would raise nothing."""
+  system = tiny_system.make(tmp_path)
+  model_folder.save(tmp_path / "model", system)
+  path = tmp_path / "model" / "config.json"
+  text = path.read_text()
+  assert text.count('"max_length": 200') == 2
+  for length, fits in ((512, True), (513, False)):
+    path.write_text(
+      text.replace('"max_length": 200', f'"max_length": {length}')
+    )
+    if fits:
+      model_folder.load(str(path.parent))
+    else:
+      with pytest.raises(UserError, match="513 is more than the 512"):
+        model_folder.load(str(path.parent))
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])

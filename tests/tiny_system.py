@@ -10,11 +10,12 @@ from flax import traverse_util
 
 from configs import common
 from splitner_jax import parallel, pretrained, tasks
-from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.data.text import TextStyle
+from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.model_folder import parameter_shapes
 from splitner_jax.settings import task_settings
+from splitner_jax.systems import task_names
 from splitner_jax.trained import Thresholds, TrainedSystem
 from tests import tiny
 
@@ -22,13 +23,17 @@ TYPES = ("location", "person", "thing")
 
 
 def make(
-  folder: pathlib.Path, *, features: str = "none", same_tokenizer: bool = True
+  folder: pathlib.Path,
+  *,
+  kind: str = "splitner",
+  features: str = "none",
+  same_tokenizer: bool = True,
 ) -> TrainedSystem:
   """A system on a backbone that is written to `folder`."""
   config = common.get_config()
-  config.detector.features = features
-  parts: dict[str, tasks.TokenTask | tasks.MentionTask] = {}
-  for name in ("detector", "classifier"):
+  config.detector.features = config.tagger.features = features
+  parts: dict[str, tasks.AnyTask] = {}
+  for name in task_names(kind):
     source = tiny.make_backbone(folder / name)
     if name == "classifier" and not same_tokenizer:
       path = source / "tokenizer.json"
@@ -38,14 +43,15 @@ def make(
       path.write_text(json.dumps(fields))
     backbone = pretrained.read_backbone(str(source))
     tokenizer = Tokenizer(str(source), False, 200)
-    settings = task_settings(config, name)
-    parts[name] = (
-      tasks.span_detection(settings, backbone.encoder, tokenizer)
-      if name == "detector"
-      else tasks.span_classification(
-        settings, backbone.encoder, tokenizer, TYPES
-      )
-    )
+    given = task_settings(config, name), backbone.encoder, tokenizer
+    if name == "detector":
+      parts[name] = tasks.span_detection(*given)
+    elif name == "classifier":
+      parts[name] = tasks.span_classification(*given, TYPES)
+    elif kind == "single_seqtag":
+      parts[name] = tasks.sequence_tagging(*given, TYPES)
+    else:
+      parts[name] = tasks.type_questions(*given, TYPES, {})
   rng = np.random.default_rng(3)
   params = {}
   for name, task in parts.items():
@@ -59,7 +65,7 @@ def make(
     params[name] = parallel.replicate(
       traverse_util.unflatten_dict(flat, sep="/")
     )
-  return TrainedSystem("splitner", parts, params, card="# A card\n")
+  return TrainedSystem(kind, parts, params, card="# A card\n")
 
 
 @dataclasses.dataclass
