@@ -163,7 +163,16 @@ def _changed(examples: Examples, column: str) -> Examples:
 
 @pytest.mark.parametrize(
   "column",
-  ["ids", "distinct", "types", "parts", "targets", "ranges", "pos"],
+  [
+    "ids",
+    "positions",
+    "distinct",
+    "types",
+    "parts",
+    "targets",
+    "ranges",
+    "pos",
+  ],
 )
 def test_another_input_is_computed(detector, column):
   examples, _ = detector.encode(_SENTENCES[:1])

@@ -174,24 +174,37 @@ def test_what_has_too_low_a_score_is_dropped(task):
 @pytest.mark.parametrize("training", [True, False])
 def test_sentences_times_types_are_columns(task, training):
   """N x T examples are in memory at once: they had better be small."""
-  many = _SENTENCES * 1000
   task.encode(_SENTENCES, training=training)
   before = sys.getallocatedblocks()
-  examples, _ = task.encode(many, training=training)
+  examples, _ = task.encode(_SENTENCES * 1000, training=training)
   objects = sys.getallocatedblocks() - before
   assert len(examples) == 6000
   assert len(examples.ids) > 100_000
   # No Python object for each token, nor for each example.
   assert objects < 1000
-  columns = [getattr(examples, f.name) for f in dataclasses.fields(examples)]
-  size = sum(c.nbytes for c in columns if isinstance(c, np.ndarray))
-  assert size < 500 * len(examples)
-  # Nor while they are made.
+  columns = {
+    field.name: getattr(examples, field.name)
+    for field in dataclasses.fields(examples)
+  }
+  assert len(columns.pop("distinct")) < 100
+  assert columns.pop("ranges") is columns.pop("pos") is None
+  assert sum(column.nbytes for column in columns.values()) < 500 * 6000
+
+
+@pytest.mark.parametrize("types", [1, 2])
+def test_no_objects_while_they_are_made(task, types):
+  """Neither for the tokens of sentences nor for those of examples."""
+  task = dataclasses.replace(
+    task, questions=task.questions[:types], asked=task.asked[:types]
+  )
+  sentences = [Sentence(("abcdefghijk",) * 12)] * 1500
   tracemalloc.start()
-  task.encode(many, training=training)
+  examples, _ = task.encode(sentences)
   _, most = tracemalloc.get_traced_memory()
   tracemalloc.stop()
-  assert most < 4 * size
+  assert len(examples.ids) > 200_000 * types
+  # A string of one letter has 50 bytes.
+  assert most < 50 * len(examples.ids)
 
 
 def test_questions_and_settings_of_single_qa(tokenizer, task):

@@ -73,7 +73,8 @@ def make_plan(
   Args:
     examples: at least one.
     text_keys: what the features read of them.
-    batch_size: examples that a batch holds on average.
+    batch_size: examples that a batch holds on average, as nearly as whole rows
+      allow; of few, one row may hold more.
     seed: decides the order of the examples.
     row_length: tokens of a row, more if an example is longer; 0: whatever is
       fastest on CPU.
