@@ -29,7 +29,6 @@ from splitner_jax.inputs.packing import (
 )
 from splitner_jax.inputs.plan import Plan, make_plan
 from splitner_jax.progress import bar as progress_bar
-from splitner_jax.runtime import compile_clock
 from splitner_jax.tasks import Task
 from splitner_jax.train_progress import Stopwatch, fresh_progress
 from splitner_jax.train_step import (
@@ -254,6 +253,7 @@ def train(
   )
   watch = Stopwatch(progress)
   saved_at = time.monotonic()
+  warm: set[Layout] = set()
 
   def batches() -> Iterator[tuple[Batch, Any, int]]:
     where = progress["epoch"], progress["batch"], progress["read"]
@@ -316,10 +316,12 @@ def train(
       # Without epochs only the start is evaluated, as epoch 0.
       coming = parallel.prefetch(batches()) if settings.epochs else iter(())
       for batch, arrays, read in coming:
-        compiled = compile_clock.seconds
         state, measured = train_steps[batch.layout](state, arrays)
-        if compile_clock.seconds > compiled:
+        if batch.layout not in warm:
+          # Once it has run; two steps may be under way from now on.
+          jax.block_until_ready(state)
           memory.release_freed()
+          warm.add(batch.layout)
         if pending:
           check(*pending)
         progress["step"] += 1
@@ -357,6 +359,8 @@ def train(
     writer.close()
     checkpoints.wait()
 
+  state = None  # The next task needs its room.
+  memory.release_freed()
   params = checkpoints.best()
   checkpoints.close()
   return params, progress | facts
