@@ -6,15 +6,11 @@ from typing import Any
 import numpy as np
 
 from splitner_jax import parallel, runtime
-from splitner_jax.inputs import plan
 from splitner_jax.inputs.batches import Batch, Batcher
 from splitner_jax.inputs.examples import Examples
-from splitner_jax.inputs.packing import (
-  Layout,
-  Packer,
-  TextKeys,
-  num_tokens,
-)
+from splitner_jax.inputs.layouts import inference_shapes
+from splitner_jax.inputs.packing import Layout, Packer, num_tokens
+from splitner_jax.inputs.text_tables import TextKeys
 from splitner_jax.progress import bar
 from splitner_jax.tasks import Task
 
@@ -40,7 +36,7 @@ class Forward:
     self.task = task
     self.padding = 0.0
     self._progress = progress
-    self._small, self._shapes = plan.inference_shapes(
+    self._small, self._shapes = inference_shapes(
       batch_size,
       task.tokenizer.max_length,
       task.features,

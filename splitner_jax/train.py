@@ -21,13 +21,9 @@ from splitner_jax.data.sentences import Sentence
 from splitner_jax.errors import UserError
 from splitner_jax.forward import Forward
 from splitner_jax.inputs.batches import Batch, Batcher
-from splitner_jax.inputs.packing import (
-  Layout,
-  TextKeys,
-  num_tokens,
-  split_layout,
-)
+from splitner_jax.inputs.packing import Layout, num_tokens, split_layout
 from splitner_jax.inputs.plan import Plan, make_plan
+from splitner_jax.inputs.text_tables import TextKeys
 from splitner_jax.progress import bar as progress_bar
 from splitner_jax.tasks import Task
 from splitner_jax.train_progress import Stopwatch, fresh_progress

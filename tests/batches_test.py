@@ -16,9 +16,8 @@ from splitner_jax.inputs.packing import (
   Packer,
   Placement,
   Shape,
-  TextKeys,
 )
-from splitner_jax.inputs.text_tables import SHORT_WIDTH
+from splitner_jax.inputs.text_tables import SHORT_WIDTH, TextKeys
 from tests import random_examples
 
 _ALL = "char", "pattern", "pos"

@@ -15,12 +15,11 @@ from splitner_jax.inputs.packing import (
   Packer,
   Placement,
   Shape,
-  TextKeys,
   longest_row,
   num_tokens,
   split_layout,
 )
-from splitner_jax.inputs.text_tables import SHORT_WIDTH
+from splitner_jax.inputs.text_tables import SHORT_WIDTH, TextKeys
 from tests import random_examples
 
 _MIXED = Group(3, 20), Group(1, 50)

@@ -15,8 +15,9 @@ from jax import numpy as jnp
 from splitner_jax import losses, optimizer, parallel, train, train_step
 from splitner_jax.inputs import patterns
 from splitner_jax.inputs.batches import Batch, Batcher
-from splitner_jax.inputs.packing import Packer, TextKeys
+from splitner_jax.inputs.packing import Packer
 from splitner_jax.inputs.plan import Plan
+from splitner_jax.inputs.text_tables import TextKeys
 from splitner_jax.models import features
 from splitner_jax.models.bert import EncoderConfig
 from splitner_jax.models.heads import PooledClassifier, TokenClassifier

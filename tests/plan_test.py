@@ -9,14 +9,14 @@ import pytest
 from splitner_jax.inputs import plan as plan_module
 from splitner_jax.inputs.batches import Batcher
 from splitner_jax.inputs.examples import Examples
+from splitner_jax.inputs.layouts import inference_shapes
 from splitner_jax.inputs.packing import (
   Packer,
   Placement,
-  TextKeys,
   num_tokens,
 )
-from splitner_jax.inputs.plan import Plan, inference_shapes, make_plan
-from splitner_jax.inputs.text_tables import SHORT_WIDTH
+from splitner_jax.inputs.plan import Plan, make_plan
+from splitner_jax.inputs.text_tables import SHORT_WIDTH, TextKeys
 from tests import random_examples
 from tests.batches_test import check_batch
 from tests.packing_test import check_placement, check_texts, distinct_keys

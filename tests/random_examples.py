@@ -10,10 +10,10 @@ from splitner_jax.inputs.packing import (
   Group,
   Packer,
   Shape,
-  TextKeys,
   num_tokens,
 )
 from splitner_jax.inputs.ragged import flat_ranges, offsets
+from splitner_jax.inputs.text_tables import TextKeys
 
 TEXTS = ("[CLS]", "cell", "IL-2", "internationalised", "B2", "a" * 40, "é")
 

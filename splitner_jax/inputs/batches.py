@@ -10,11 +10,11 @@ from splitner_jax.inputs.packing import (
   Layout,
   Placement,
   Shape,
-  TextKeys,
   num_tokens,
   split_layout,
 )
 from splitner_jax.inputs.ragged import flat_ranges
+from splitner_jax.inputs.text_tables import TextKeys
 
 Arrays = dict[str, np.ndarray]
 

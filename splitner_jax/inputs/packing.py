@@ -14,13 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from splitner_jax.inputs import text_tables
-from splitner_jax.inputs.examples import Examples
-from splitner_jax.inputs.text_tables import Alphabet
+from splitner_jax.inputs.text_tables import TextKeys
 
 POOL = 64
 """Examples that wait for a row at a time, at most."""
 _TIGHT = 2
-TEXT_FEATURES = ("char", "pattern")
 
 
 class Group(NamedTuple):
@@ -68,49 +66,6 @@ class Shape(NamedTuple):
     return f"{rows} tokens, {self.targets} targets"
 
 
-class TextKeys:
-  """What the text features read of examples, as keys of alphabets.
-
-  Attributes:
-    alphabets: of each text feature that is used, by its name.
-  """
-
-  def __init__(
-    self, examples: Examples, features: Sequence[str], reference: bool
-  ):
-    self._examples = examples
-    self.alphabets: dict[str, Alphabet] = {}
-    if "char" in features:
-      self.alphabets["char"] = text_tables.character_alphabet(
-        examples.distinct, reference
-      )
-    if "pattern" in features:
-      self.alphabets["pattern"], self._pattern_keys = (
-        text_tables.pattern_alphabet(examples.distinct, reference)
-      )
-
-  def of(
-    self, name: str, tokens: slice | np.ndarray, targets: np.ndarray
-  ) -> np.ndarray:
-    """The keys that a feature reads of some tokens.
-
-    Args:
-      name: the feature.
-      tokens: all of them, as places in the columns of the examples.
-      targets: those at which the model answers.
-    """
-    texts = self._examples.texts
-    if name == "char":
-      return texts[targets]
-    return self._pattern_keys[texts[tokens]]
-
-  def of_example(self, name: str, index: int) -> np.ndarray:
-    examples = self._examples
-    first, end = examples.token_offsets[index : index + 2].tolist()
-    targets = first + examples.targets[examples.target_slice(index)]
-    return self.of(name, slice(first, end), targets)
-
-
 class Placement(NamedTuple):
   """One batch: which examples it holds, and where.
 
@@ -141,7 +96,7 @@ class _Batch:
     self._spaces = sorted(self._rows)
     self._placed: list[tuple[int, int, int]] = []
     self._targets = 0
-    self._keys: dict[str, set[int]] = {name: set() for name in packer.long_keys}
+    self._keys: dict[str, set[int]] = {name: set() for name in packer.features}
 
   def has_row(self, length: int) -> bool:
     """Whether a row takes an example of this length."""
@@ -165,8 +120,7 @@ class _Batch:
     keys = {name: packer.keys(name, example) for name in self._keys}
     for name, more in keys.items():
       both = self._keys[name] | more
-      long = len(both & packer.long_keys[name])
-      counts = len(both) - long, long
+      counts = packer.key_counts(name, both)
       if not text_tables.fits(counts, getattr(self.shape, name)):
         return False
       keys[name] = both
@@ -193,11 +147,11 @@ class _Batch:
 
   def need(self) -> dict[str, tuple[int, int] | int]:
     """How many targets there are, and of each feature short and long keys."""
-    need: dict[str, tuple[int, int] | int] = {"targets": self._targets}
-    for name, keys in self._keys.items():
-      long = len(keys & self._packer.long_keys[name])
-      need[name] = len(keys) - long, long
-    return need
+    counts = self._packer.key_counts
+    return {
+      "targets": self._targets,
+      **{name: counts(name, keys) for name, keys in self._keys.items()},
+    }
 
   def __len__(self) -> int:
     return len(self._placed)
@@ -234,9 +188,11 @@ class Packer:
     """
     self.lengths: list[int] = lengths.tolist()
     self.target_counts: list[int] = target_counts.tolist()
-    self.long_keys = {
+    alphabets = text_keys.alphabets if text_keys else {}
+    self.features = tuple(alphabets)
+    self._long_keys = {
       name: set(np.flatnonzero(alphabet.is_long).tolist())
-      for name, alphabet in (text_keys.alphabets if text_keys else {}).items()
+      for name, alphabet in alphabets.items()
     }
     self._text_keys = text_keys
     self._shapes = shapes
@@ -247,6 +203,11 @@ class Packer:
     """The distinct keys that a feature reads of an example."""
     assert self._text_keys
     return set(self._text_keys.of_example(name, example).tolist())
+
+  def key_counts(self, name: str, keys: set[int]) -> tuple[int, int]:
+    """How many of a feature's keys are short and long."""
+    long = len(keys & self._long_keys[name])
+    return len(keys) - long, long
 
   def batches(self, order: Iterable[int]) -> Iterator[Placement]:
     """Batches that hold each example of `order` once."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from splitner_jax.inputs import patterns
+from splitner_jax.inputs.examples import Examples
 
 SHORT_WIDTH = 8
 """Characters of a key in the short table."""
@@ -94,3 +95,44 @@ def pattern_alphabet(
     np.int32,
   )
   return Alphabet.of([patterns.pattern_ids(p, reference) for p in known]), keys
+
+
+class TextKeys:
+  """What the text features read of examples, as keys of alphabets.
+
+  Attributes:
+    alphabets: of each text feature that is used, by its name.
+  """
+
+  def __init__(
+    self, examples: Examples, features: Sequence[str], reference: bool
+  ):
+    self._examples = examples
+    self.alphabets: dict[str, Alphabet] = {}
+    if "char" in features:
+      self.alphabets["char"] = character_alphabet(examples.distinct, reference)
+    if "pattern" in features:
+      self.alphabets["pattern"], self._pattern_keys = pattern_alphabet(
+        examples.distinct, reference
+      )
+
+  def of(
+    self, name: str, tokens: slice | np.ndarray, targets: np.ndarray
+  ) -> np.ndarray:
+    """The keys that a feature reads of some tokens.
+
+    Args:
+      name: the feature.
+      tokens: all of them, as places in the columns of the examples.
+      targets: those at which the model answers.
+    """
+    texts = self._examples.texts
+    if name == "char":
+      return texts[targets]
+    return self._pattern_keys[texts[tokens]]
+
+  def of_example(self, name: str, index: int) -> np.ndarray:
+    examples = self._examples
+    first, end = examples.token_offsets[index : index + 2].tolist()
+    targets = first + examples.targets[examples.target_slice(index)]
+    return self.of(name, slice(first, end), targets)
