@@ -87,11 +87,21 @@ def get_config() -> config_dict.ConfigDict:
   config.classifier.checkpoint = config_dict.placeholder(str)
   # Its entity types in their order, A,B,..., if it does not name them itself.
   config.classifier.labels = ""
-  # What it decides by: cls, the first token as in the paper, or mention, the
-  # mean of the mention's tokens in the question.
-  config.classifier.pooling = "cls"
+  # `shared`: a sentence is read once, by itself, and all questions about it see
+  # it; `own`: each question is read with the sentence, as in the paper. If not
+  # given: shared, of a checkpoint own.
+  config.classifier.context = config_dict.placeholder(str)
   # The most sub-tokens of the sentence that it reads around a mention.
-  config.classifier.context = 128
+  config.classifier.max_context = 128
+  # Which positions the mention's tokens have in the question: those in the
+  # `question`, as in the paper, or those in the `sentence`. If not given: the
+  # paper's for an own context, else the other.
+  config.classifier.positions = config_dict.placeholder(str)
+  # What it decides by: `cls`, the question's first token as in the paper;
+  # `mention`, the mean of the mention's tokens in the question; `cls+span`, the
+  # first token beside the mean of the mention's tokens in the sentence. If not
+  # given: cls for an own context, else cls+span.
+  config.classifier.pooling = config_dict.placeholder(str)
   # Whether it may say that a span is no mention. It learns that from what
   # detectors find wrongly in sentences that they were not trained on: so many
   # are trained, each without its share of the sentences.
@@ -165,6 +175,7 @@ VARIANTS = {
   # The reference's shipped configs: slow and long, best dev kept.
   "paper": {
     "classifier.loss": "dice",
+    "classifier.context": "own",
     "learning_rate": 1e-5,
     "epochs": 300,
     "patience": 300,

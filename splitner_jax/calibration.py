@@ -312,12 +312,12 @@ def calibrate(
   """
   task = system.classifier
   examples, _ = task.training_examples(sentences)
-  examples = examples.take(np.flatnonzero(examples.weights > 0))
-  labels = examples.labels
+  known = examples.weights > 0
+  labels = examples.labels[known]
   logits = np.reshape(
     np.asarray(system.run_classifier(examples), np.float64),
-    (len(examples), len(task.answers)),
-  )
+    (len(examples.targets), len(task.answers)),
+  )[known]
   temperature = fit_temperature(logits, labels)
 
   def error(t: float) -> float:

@@ -29,11 +29,16 @@ from splitner_jax import parallel, runtime
 from splitner_jax.data.tags import LabelScheme
 from splitner_jax.data.text import TextStyle
 from splitner_jax.errors import UserError
+from splitner_jax.inputs.mention_examples import CONTEXTS, PLACES
 from splitner_jax.inputs.packing import Group
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.losses import LOSSES
 from splitner_jax.models.bert import EncoderConfig
-from splitner_jax.models.heads import PooledClassifier, TokenClassifier
+from splitner_jax.models.heads import (
+  POOLINGS,
+  PooledClassifier,
+  TokenClassifier,
+)
 from splitner_jax.pretrained.folders import (
   TOKENIZER_FILES,
   folder_or_download,
@@ -46,15 +51,16 @@ from splitner_jax.tasks import (
 )
 from splitner_jax.trained import Thresholds, TrainedSystem
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raised when an older program could not read the folder correctly."""
 
-# What folders of format 1 leave out.
-_SINCE_2: dict[str, dict[str, Any]] = {
+# What older folders leave out.
+_SINCE_1: dict[str, dict[str, Any]] = {
   "mention": {
     "temperature": 1.0,
     "none_class": False,
     "pooling": "cls",
+    "positions": "question",
     "question": ["What", "is", "{mention}", "?"],
   },
   "token": {"pos_tags": [], "double_sep": False, "pos_vocab_size": 0},
@@ -181,6 +187,8 @@ def _describe(task: AnyTask) -> dict[str, Any]:
       "pooling": task.model.pooling,
       "question": list(task.question),
       "context": task.context,
+      "max_context": task.max_context,
+      "positions": task.positions,
       "temperature": task.temperature,
     }
   asked: dict[str, Any] = {"kind": "token"}
@@ -291,7 +299,7 @@ def _make_task(
         f"{encoder.max_length} that the encoder can read"
       )
     loss = LOSSES[fields["loss"]]
-    fields = _SINCE_2.get(fields["kind"], {}) | fields
+    fields = _SINCE_1.get(fields["kind"], {}) | fields
   if not any((folder / where / f).is_file() for f in TOKENIZER_FILES):
     raise UserError(
       f"{folder / where}: the tokenizer's files are missing; get the folder "
@@ -300,6 +308,17 @@ def _make_task(
   tokenizer = Tokenizer(str(folder / where), *reading)
   with _blamed_on(folder / "config.json"):
     if fields["kind"] == "mention":
+      if "max_context" not in fields:  # Until format 2 that was `context`.
+        fields |= {"context": "own", "max_context": fields["context"]}
+      for key, options in (
+        ("context", CONTEXTS),
+        ("positions", PLACES),
+        ("pooling", POOLINGS),
+      ):
+        if fields[key] not in options:
+          raise ValueError(
+            f"{key} {fields[key]!r} is none of {', '.join(options)}"
+          )
       labels, none_class = tuple(fields["labels"]), fields["none_class"]
       return MentionTask(
         name=name,
@@ -312,6 +331,8 @@ def _make_task(
         none_class=none_class,
         question=tuple(fields["question"]),
         context=fields["context"],
+        max_context=fields["max_context"],
+        positions=fields["positions"],
         temperature=float(fields["temperature"]),
       )
     scheme = LabelScheme(fields["scheme"], tuple(fields["types"]))

@@ -68,7 +68,7 @@ def check_config(config: ConfigDict) -> None:
       refuse("seed", f"above the most, {_MOST_SEED}")
   if config.data.limit < 0:
     raise UserError(f"config.data.limit: {config.data.limit} is below 0")
-  for field, least in (("context", 1), ("folds", 2)):
+  for field, least in (("max_context", 1), ("folds", 2)):
     if config.classifier[field] < least:
       raise UserError(
         f"config.classifier.{field}: {config.classifier[field]} is below "

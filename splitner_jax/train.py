@@ -142,7 +142,7 @@ def prepare(
   plan = make_plan(
     examples,
     text_keys,
-    batch_size=settings.batch_size,
+    batch_size=settings.batch_size * len(examples) / task.batch_items(examples),
     seed=settings.seed,
     row_length=settings.row_length or runtime.row_length(),
   )

@@ -59,6 +59,8 @@ class Examples:
       does not read it.
     sentences: int32[N] index of the sentence that each was made from.
     first_words: int32[N] index of the first word that each holds.
+    asked: int32[M] which mention each target asks about, counted through all
+      sentences; None if targets are words.
   """
 
   token_offsets: np.ndarray
@@ -76,6 +78,7 @@ class Examples:
   pos: np.ndarray | None
   sentences: np.ndarray
   first_words: np.ndarray
+  asked: np.ndarray | None = None
 
   def __len__(self) -> int:
     return len(self.token_offsets) - 1
@@ -140,6 +143,7 @@ class Examples:
       None if self.pos is None else self.pos[tokens],
       self.sentences[indices],
       self.first_words[indices],
+      None if self.asked is None else self.asked[targets],
     )
 
 

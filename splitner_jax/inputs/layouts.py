@@ -24,7 +24,7 @@ _USUAL_LENGTH = 40
 
 
 def choose_layouts(
-  lengths: np.ndarray, batch_size: int, row_length: int
+  lengths: np.ndarray, batch_size: float, row_length: int
 ) -> list[Layout]:
   """One layout, or two of which the second takes the long examples.
 
@@ -39,14 +39,14 @@ def choose_layouts(
   return _cheapest(lengths, batch_size)
 
 
-def _uniform(lengths: np.ndarray, batch_size: int, row_length: int) -> Layout:
+def _uniform(lengths: np.ndarray, batch_size: float, row_length: int) -> Layout:
   """Rows of one length, that of the longest example if that is more."""
   length = max(row_length, _round_up(int(lengths.max())))
   wanted = batch_size * float(lengths.mean()) / (1 - _MOST_PADDING)
   return (Group(max(1, round(wanted / length)), length),)
 
 
-def _cheapest(lengths: np.ndarray, batch_size: int) -> list[Layout]:
+def _cheapest(lengths: np.ndarray, batch_size: float) -> list[Layout]:
   """The layouts with which an epoch costs least on CPU.
 
   One, or two if what few long examples need would slow all batches down.

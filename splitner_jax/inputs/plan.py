@@ -58,7 +58,7 @@ def make_plan(
   examples: Examples,
   text_keys: TextKeys,
   *,
-  batch_size: int,
+  batch_size: float,
   seed: int,
   row_length: int = 0,
 ) -> Plan:

@@ -3,7 +3,7 @@
 A batch is a dict of arrays that `inputs.batches` makes. For T tokens: those of
 `bert.Encoder`; with the feature "pattern" `pattern_index`, int32[T]. For M
 targets: `targets`, int32[M], the tokens at which the model answers; with
-"char" `char_index`, with "pos" `pos_ids`, int32[M]; for the pooling "mention"
+"char" `char_index`, with "pos" `pos_ids`, int32[M]; for all poolings but "cls"
 `ranges`, int32[M, 2], first and end token. The indices are rows of `char_short`
 and `char_long` behind each other, int32[U, W], and the same of "pattern".
 
@@ -113,7 +113,7 @@ class TokenClassifier(nn.Module):
     )
 
 
-POOLINGS = ("cls", "mention")
+POOLINGS = ("cls", "mention", "cls+span")
 """The values of `PooledClassifier.pooling`."""
 
 
@@ -123,6 +123,7 @@ class PooledClassifier(nn.Module):
   Attributes:
     pooling: "cls": the pooler reads the target, as in the paper, where it is
       [CLS]. "mention": it reads the mean of the tokens in the target's range.
+      "cls+span": it reads the target, and that mean stands beside what it says.
   """
 
   encoder: EncoderConfig
@@ -137,13 +138,16 @@ class PooledClassifier(nn.Module):
     cfg = self.encoder
     hidden_TxH = Encoder(cfg, name="encoder")(batch, layout, deterministic)
     self.sow("intermediates", "hidden", hidden_TxH)
+    pooler = Pooler(cfg, name="pooler")
     if self.pooling == "mention":
-      read_MxH = _mean(hidden_TxH, batch["ranges"])
+      x_MxD = pooler(_mean(hidden_TxH, batch["ranges"]))
     else:
-      read_MxH = hidden_TxH[batch["targets"]]
-    pooled_MxH = Pooler(cfg, name="pooler")(read_MxH)
+      x_MxD = pooler(hidden_TxH[batch["targets"]])
+    if self.pooling == "cls+span":
+      mean_MxH = _mean(hidden_TxH, batch["ranges"])
+      x_MxD = jnp.concatenate([x_MxD, mean_MxH], axis=-1)
     return _classify(
-      self, pooled_MxH, self.num_labels, cfg.hidden_dropout, deterministic
+      self, x_MxD, self.num_labels, cfg.hidden_dropout, deterministic
     )
 
 

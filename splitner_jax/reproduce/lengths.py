@@ -329,7 +329,7 @@ def _markdown(report: dict[str, Any]) -> str:
     "words, about as in usual corpora. The detector has one input for each "
     f"sentence, Single(QA) {len(TYPES)}, and the classifier one for each "
     "mention, with at most "
-    f"{common.get_config().classifier.context} sub-tokens of its sentence: "
+    f"{common.get_config().classifier.max_context} sub-tokens of its sentence: "
     "its time grows with the number of mentions, and they with the sentence. "
     "In inference it gets the gold mentions, for the weights are random, on "
     "which time does not depend; the encoder has the sizes of the backbone, "

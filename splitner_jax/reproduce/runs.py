@@ -47,6 +47,11 @@ class Run:
 
 
 _SUBSET = {"data.limit": 500}
+_SHARED = {
+  "classifier.context": "shared",
+  "classifier.positions": "question",
+  "classifier.pooling": "cls",
+}
 _MENTION = {"classifier.pooling": "mention"}
 _NONE_CLASS = {"classifier.none_class": True}
 _TUNED = {"tune_decoding": True}
@@ -82,6 +87,13 @@ RUNS: dict[str, Run] = {
     {"detector.question": "Find named entities in the following text ."},
   ),
   "no_question": Run("(no question)", "no_char_pattern,seqtag_qa"),
+  "own": Run("a context of its own", fields={"classifier.context": "own"}),
+  "shared_cls": Run("shared: own [CLS]", fields=_SHARED, cost=0.5),
+  "shared_positions": Run(
+    "shared: own [CLS], the mention's positions",
+    fields={**_SHARED, "classifier.positions": "sentence"},
+    cost=0.5,
+  ),
   "mention": Run("SplitNER, mention pooling", fields=_MENTION, cost=0.6),
   "tuned": Run("SplitNER, tuned decoding", fields=_TUNED, cost=0.3),
   "none_class": Run("SplitNER, none class", fields=_NONE_CLASS, cost=2.0),

@@ -37,6 +37,10 @@ class Task(Protocol):
   @property
   def targets_per_token(self) -> float: ...
 
+  def batch_items(self, examples: Examples) -> int:
+    """How many of what `config.batch_size` counts are in the examples."""
+    ...
+
   def training_examples(
     self, sentences: Sequence[Sentence]
   ) -> tuple[Examples, int]:

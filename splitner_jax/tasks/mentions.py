@@ -1,6 +1,8 @@
 """The task that names the type of a mention: the span classifier."""
 
 import dataclasses
+import itertools
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,22 +11,32 @@ from ml_collections import ConfigDict
 
 from splitner_jax import metrics
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
+from splitner_jax.errors import UserError
 from splitner_jax.inputs import questions
-from splitner_jax.inputs.examples import Examples, join_tokens
-from splitner_jax.inputs.ragged import offsets
-from splitner_jax.inputs.tokenizer import (
-  TokenizedWords,
-  Tokenizer,
-  context_window,
-  windows,
+from splitner_jax.inputs.examples import Examples
+from splitner_jax.inputs.mention_examples import (
+  CONTEXTS,
+  PLACES,
+  MentionQuestions,
+  Place,
 )
+from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.losses import LOSSES, Loss
 from splitner_jax.models.bert import EncoderConfig
 from splitner_jax.models.heads import POOLINGS, PooledClassifier
 from splitner_jax.tasks.base import Run, check_room, choice, log_softmax
 
+log = logging.getLogger(__name__)
+
 NO_ENTITY = ""
 """The label of a span that is no mention."""
+
+# Which tokens a pooling reads beside the target.
+_RANGES: dict[str, Place | None] = {
+  "cls": None,
+  "mention": "question",
+  "cls+span": "sentence",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +47,7 @@ class MentionTask:
     labels: entity types, in the order of the logits.
     none_class: whether a last logit says that the span is no mention.
     question: words, one of which is the mention's place.
-    context: the most sub-tokens of the sentence that the model reads.
+    context, max_context, positions: see `MentionQuestions`.
     temperature: what the logits are divided by before they are probabilities.
   """
 
@@ -45,7 +57,9 @@ class MentionTask:
   tokenizer: Tokenizer
   labels: tuple[str, ...]
   question: tuple[str, ...]
-  context: int
+  context: str
+  max_context: int
+  positions: Place
   none_class: bool = False
   features: tuple[str, ...] = ()
   temperature: float = 1.0
@@ -57,130 +71,79 @@ class MentionTask:
 
   @property
   def targets_per_token(self) -> float:
-    """One target to an example, few of which have less than eight tokens."""
-    return 1 / 8
+    """A question has [CLS], a token for each word, and [SEP] at least."""
+    return 1 / (len(self.question) + 2)
+
+  def batch_items(self, examples: Examples) -> int:
+    """How many mentions they ask about: `batch_size` counts these."""
+    return len(examples.targets)
 
   def encode(
     self,
     sentences: Sequence[Sentence],
     mentions: Sequence[Sequence[Span | ScoredSpan]],
   ) -> Examples:
-    """One example for each mention, in order.
+    """Examples that ask about each mention; see `MentionQuestions`.
 
-    The target is [CLS]; mentions of types that are not asked for have the
-    weight 0.
+    Mentions of types that are not asked for have the weight 0.
     """
     asked = self.question.index(questions.MENTION)
-    before, after = self.question[:asked], self.question[asked + 1 :]
-    where = [(i, span) for i, spans in enumerate(mentions) for span in spans]
-    used = sorted({i for i, _ in where})
-    place = {i: n for n, i in enumerate(used, start=2)}
-    words = self.tokenizer([before, after, *(sentences[i].words for i in used)])
-    pieces = np.array(
-      [
-        self._pieces(words, place[i], span.start, span.end) for i, span in where
-      ],
-      np.int64,
-    ).reshape(-1, 4, 2)
-    context = pieces[:, 0]
-    cls, sep = (
-      np.tile(np.array([at, at + 1]), (len(where), 1))
-      for at in (words.cls, words.sep)
+    examples = MentionQuestions(
+      self.question[:asked],
+      self.question[asked + 1 :],
+      self.context,
+      self.max_context,
+      self.positions,
+      _RANGES[self.model.pooling],
+    ).encode(
+      self.tokenizer,
+      [sentence.words for sentence in sentences],
+      [[(span.start, span.end) for span in spans] for spans in mentions],
     )
-    is_roberta = self.tokenizer.is_roberta
-    first = [cls, context, sep]
-    second = [*pieces.transpose(1, 0, 2)[1:], sep]
-    between = [sep] if is_roberta else []
-    joined = np.stack([*first, *between, *second], axis=1)
-    tokens = join_tokens(
-      words,
-      joined[..., 0],
-      joined[..., 1],
-      [0] * (len(first) + len(between)) + [0 if is_roberta else 1] * 4,
+    numbers = {label: i for i, label in enumerate(self.answers)}
+    labels = np.array(
+      [numbers.get(span.label, -1) for spans in mentions for span in spans],
+      np.int32,
+    )[examples.asked]
+    return dataclasses.replace(
+      examples,
+      labels=np.maximum(labels, 0),
+      weights=(labels >= 0).astype(np.float32),
     )
-    ranges = None
-    if self.model.pooling == "mention":
-      sizes = joined[..., 1] - joined[..., 0]
-      start = sizes[:, : -len(second) + 1].sum(axis=1)
-      ranges = np.stack([start, start + sizes[:, -3]], axis=1).astype(np.int32)
-    known = [span.label in self.answers for _, span in where]
-    labels = [
-      self.answers.index(span.label) if is_known else 0
-      for (_, span), is_known in zip(where, known, strict=True)
-    ]
-    count = len(where)
-    lists = np.array([place[i] for i, _ in where], np.int64)
-    first_words = np.searchsorted(words.words, context[:, 0]) - (
-      words.lists[lists] if count else 0
-    )
-    return Examples(
-      tokens.token_offsets,
-      tokens.ids,
-      tokens.positions,
-      tokens.types,
-      np.zeros(len(tokens.ids), np.int16),
-      tokens.texts,
-      words.distinct,
-      np.arange(count + 1),
-      np.zeros(count, np.int32),
-      np.array(labels, np.int32),
-      np.array(known, np.float32),
-      ranges,
-      None,
-      np.array([i for i, _ in where], np.int32),
-      first_words.astype(np.int32),
-    )
-
-  def _pieces(
-    self, words: TokenizedWords, index: int, first: int, end: int
-  ) -> list[tuple[int, int]]:
-    """Tokens of the context, and of the question before, in, after the mention.
-
-    Args:
-      words: lists 0 and 1 are the question before and after the mention.
-      index: of the sentence's list.
-      first, end: the mention's words.
-    """
-    starts = words.starts(index)
-    # At least half of the input is left to the question.
-    limit = min(self.context, self.tokenizer.max_length // 2)
-    a, b = context_window(starts, first, end, limit)
-    context = int(starts[a]), int(starts[b])
-    parts = [words.starts(0), starts[first : end + 1], words.starts(1)]
-    room = self.tokenizer.max_length - (context[1] - context[0]) - 4
-    if sum(int(part[-1] - part[0]) for part in parts) > room:
-      sizes = np.concatenate([np.diff(part) for part in parts])
-      _, read = windows(offsets(sizes), room, 0)[0]
-      for i, part in enumerate(parts):
-        parts[i] = part[: min(read, len(part) - 1) + 1]
-        read -= len(parts[i]) - 1
-    return [context, *((int(part[0]), int(part[-1])) for part in parts)]
 
   def training_examples(
     self, sentences: Sequence[Sentence]
   ) -> tuple[Examples, int]:
-    """One example for each span; those without a type are NO_ENTITY."""
+    """Asks about each span; those without a type are NO_ENTITY."""
     return self.encode(sentences, [s.spans for s in sentences]), 0
 
   def decode(
-    self, examples: Examples, logits: np.ndarray, count: int
+    self,
+    examples: Examples,
+    logits: np.ndarray,
+    mentions: Sequence[Sequence[Span | ScoredSpan]],
   ) -> list[list[tuple[str, float]]]:
-    """Type and probability of each mention, for each of `count` sentences.
+    """Type and probability of each mention that was encoded.
 
     softmax(logits / T); the type of a span that is held for no mention is
     NO_ENTITY.
     """
-    answers: list[list[tuple[str, float]]] = [[] for _ in range(count)]
     if not len(examples):
-      return answers
+      return [[] for _ in mentions]
     best = logits.argmax(axis=-1)
     rows = np.arange(len(best))
     scores = np.exp(log_softmax(logits / self.temperature)[rows, best])
-    for i, label, score in zip(
-      examples.sentences.tolist(), best.tolist(), scores.tolist(), strict=True
-    ):
-      answers[i].append((self.answers[label], score))
-    return answers
+    order = np.argsort(examples.asked)
+    answers = iter(
+      zip(best[order].tolist(), scores[order].tolist(), strict=True)
+    )
+    return [
+      [
+        (self.answers[label], score)
+        for label, score in itertools.islice(answers, len(spans))
+      ]
+      for spans in mentions
+    ]
 
   def predict(
     self,
@@ -190,7 +153,7 @@ class MentionTask:
   ) -> list[list[tuple[str, float]]]:
     """Type of each mention and its probability; see `decode`."""
     examples = self.encode(sentences, mentions)
-    return self.decode(examples, run(examples), len(sentences))
+    return self.decode(examples, run(examples), mentions)
 
   def evaluate(self, run: Run, sentences: Sequence[Sentence]) -> dict[str, Any]:
     answers = self.predict(run, sentences, [s.spans for s in sentences])
@@ -217,8 +180,14 @@ def span_classification(
   Raises:
     UserError: a setting has no meaning.
   """
-  check_room(tokenizer, 4)
-  pooling = choice("classifier.pooling", settings.pooling, POOLINGS)
+  check_room(tokenizer, 5)
+  context, max_context = _context(settings)
+  shared = choice("classifier.context", context, CONTEXTS) == "shared"
+  # What a checkpoint learned is the paper's form.
+  best = shared and not settings.checkpoint
+  pooling = settings.pooling or ("cls+span" if best else "cls")
+  positions = settings.positions or ("sentence" if best else "question")
+  choice("classifier.pooling", pooling, POOLINGS)
   return MentionTask(
     name="classifier",
     model=PooledClassifier(encoder, len(types) + settings.none_class, pooling),
@@ -228,6 +197,27 @@ def span_classification(
     question=questions.parse(
       "classifier.question", settings.question, questions.MENTION
     ),
-    context=settings.context,
+    context=context,
+    max_context=max_context,
+    positions=choice("classifier.positions", positions, PLACES),
     none_class=settings.none_class,
   )
+
+
+def _context(settings: ConfigDict) -> tuple[str, int]:
+  """`context` and `max_context`, whatever stands for them in the settings."""
+  own = settings.checkpoint is not None
+  if settings.context and settings.context.isdecimal():
+    # What the field was before contexts could be shared.
+    log.warning(
+      "config.classifier.context=%s is taken for config.classifier.max_context",
+      settings.context,
+    )
+    return "own" if own else "shared", int(settings.context)
+  if settings.context == "shared" and own and not settings.epochs:
+    raise UserError(
+      "config.classifier.context: shared is not what a checkpoint has learned; "
+      "train it with config.classifier.epochs, or leave it own"
+    )
+  default = "own" if own else "shared"
+  return settings.context or default, settings.max_context

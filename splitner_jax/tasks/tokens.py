@@ -69,6 +69,10 @@ class TokenTask:
   def targets_per_token(self) -> float:
     return 1.0
 
+  def batch_items(self, examples: Examples) -> int:
+    """Their number."""
+    return len(examples)
+
   @property
   def _separators(self) -> int:
     """How many stand between question and sentence."""
