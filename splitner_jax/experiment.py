@@ -28,7 +28,7 @@ from splitner_jax.data import check, corpora, formats
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.data.text import TextStyle
 from splitner_jax.errors import UserError
-from splitner_jax.forward import Forward
+from splitner_jax.forward import Forward, Programs
 from splitner_jax.inputs import questions
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.runtime import compute_dtype, use_compilation_cache
@@ -83,11 +83,16 @@ class Part:
   Attributes:
     settings: its part of the config, common fields filled in.
     backbone: where its first weights are.
+    programs: the same for evaluation in training and afterwards.
   """
 
   task: Any
   settings: ConfigDict
   backbone: pretrained.Backbone
+
+  @functools.cached_property
+  def programs(self) -> Programs:
+    return Programs(self.task, self.settings.inference_batch_size)
 
   def fill(self, params: Any) -> Any:
     """Puts the backbone's, or the checkpoint's, weights into `params`."""
@@ -299,11 +304,13 @@ def _train(
   ) -> tasks.Run:
     """The forward pass of a task, trained if need be."""
     params, progress[folder] = train.train(
-      part.task, part.settings, (sentences, dev), part.fill, workdir / folder
+      part.programs,
+      part.settings,
+      (sentences, dev),
+      part.fill,
+      workdir / folder,
     )
-    size = part.settings.inference_batch_size
-    forward = Forward(part.task, size, progress=True)
-    return functools.partial(forward, params)
+    return Forward(part.programs, params, progress=True)
 
   fields: dict[str, Any] = {}
   for name, part in experiment.parts.items():

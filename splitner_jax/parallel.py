@@ -58,9 +58,14 @@ def compile_step(step: Callable[[Tree, Tree], tuple[Tree, Tree]]) -> Callable:
   )
 
 
-def compile_forward(forward: Callable[[Tree, Tree], Any]) -> Callable:
-  """Compiles (params, batch) -> rows, of shape [devices, rows, ...]."""
-  return jax.pmap(forward, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+def compile_forward(forward: Callable[[Tree, Tree, Tree], Any]) -> Callable:
+  """Compiles (params, tables, batch) -> rows, of shape [devices, rows, ...]."""
+  return jax.pmap(forward, axis_name=AXIS, in_axes=(None, None, 0), out_axes=0)
+
+
+def compile_update(update: Callable[[Tree, Tree, Tree], Tree]) -> Callable:
+  """Compiles (params, old, changes) -> new, all replicated; old is donated."""
+  return jax.jit(update, donate_argnums=1, out_shardings=replicated())
 
 
 def global_rows(rows: Any) -> jax.Array:

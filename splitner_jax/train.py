@@ -1,7 +1,6 @@
 """Trains one task: data, model, state, restore, step, loop, evaluate, save."""
 
 import dataclasses
-import functools
 import logging
 import pathlib
 import time
@@ -19,7 +18,7 @@ from splitner_jax import losses, memory, optimizer, parallel, runtime
 from splitner_jax.checkpoint import Checkpoints
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.errors import UserError
-from splitner_jax.forward import Forward
+from splitner_jax.forward import Forward, Programs
 from splitner_jax.inputs.batches import Batch, Batcher
 from splitner_jax.inputs.packing import Layout, num_tokens, split_layout
 from splitner_jax.inputs.plan import Plan, make_plan
@@ -192,7 +191,7 @@ def prepare(
 
 
 def train(
-  task: Task,
+  programs: Programs,
   settings: ConfigDict,
   splits: tuple[Sequence[Sentence], Sequence[Sentence]],
   fill: Callable[[Any], Any],
@@ -201,7 +200,7 @@ def train(
   """Trains a task, or goes on where an earlier run of it was cut off.
 
   Args:
-    task: what to train.
+    programs: of the task to train; they evaluate it.
     settings: the task's part of the config, common fields filled in.
     splits: train and dev sentences.
     fill: puts pretrained weights into fresh parameters.
@@ -215,6 +214,7 @@ def train(
     UserError: no examples, or a loss that is not finite.
   """
   # Data.
+  task = programs.task
   train_sentences, dev_sentences = splits
   setup = prepare(task, settings, train_sentences)
   plan, facts = setup.plan, setup.facts()
@@ -242,7 +242,6 @@ def train(
     layout: parallel.compile_step(setup.make_step(layout))
     for layout in setup.layouts()
   }
-  forward = Forward(task, settings.inference_batch_size, progress=True)
   memory.release_freed()
   writer = tensorboardX.SummaryWriter(
     str(folder / "tensorboard"), purge_step=progress["step"] or None
@@ -274,9 +273,8 @@ def train(
       writer.add_scalar("gradient_norm", norm, step)
 
   def evaluate(epoch: int) -> None:
-    scores = task.evaluate(
-      functools.partial(forward, state.params), dev_sentences
-    )
+    forward = Forward(programs, state.params, progress=True)
+    scores = task.evaluate(forward, dev_sentences)
     progress["inference_padding"] = round(forward.padding, 4)
     if scores["f1"] > progress["best_f1"]:
       checkpoints.save_best(progress["step"], state.params)

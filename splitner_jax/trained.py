@@ -1,12 +1,11 @@
 """A trained system: what training hands to prediction."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 from splitner_jax.data.text import TextStyle
-from splitner_jax.forward import Forward
+from splitner_jax.forward import Forward, Programs
 from splitner_jax.systems import SYSTEMS, System, task_names
 from splitner_jax.tasks import AnyTask
 
@@ -46,24 +45,23 @@ class TrainedSystem:
 
   @classmethod
   def of(cls, system: System, **more: Any) -> "TrainedSystem":
-    """The model of a system whose passes are `partial(forward, params)`."""
+    """The model of a system whose passes are of `Forward`."""
     kind = next(name for name, c in SYSTEMS.items() if type(system) is c)
     names = task_names(kind)
     return cls(
       kind,
       {name: getattr(system, name) for name in names},
-      {name: getattr(system, f"run_{name}").args[0] for name in names},
+      {name: getattr(system, f"run_{name}").params for name in names},
       system.min_score,
       **more,
     )
 
   def system(self, batch_size: int) -> System:
-    """The system, with forward passes of so many sentences."""
+    """The system, with programs for so many sentences at a time."""
     fields: dict[str, Any] = dict(self.tasks)
     for name, task in self.tasks.items():
-      fields[f"run_{name}"] = functools.partial(
-        Forward(task, batch_size), self.params[name]
-      )
+      programs = Programs(task, batch_size)
+      fields[f"run_{name}"] = Forward(programs, self.params[name])
     return SYSTEMS[self.kind](**fields, min_score=self.min_score)
 
   @property

@@ -7,7 +7,7 @@ from jax import numpy as jnp
 
 from splitner_jax import parallel
 from splitner_jax.inputs.packing import Group, Layout, longest_row, num_tokens
-from splitner_jax.models import features
+from splitner_jax.models import features, lstm
 
 
 def _randomise(params, seed: int = 0, scale: float = 0.3):
@@ -158,8 +158,8 @@ def _there_and_back(
   """The lanes of tokens, and the tokens of these lanes."""
 
   def run(tokens):
-    lanes = features.to_lanes(tokens, layout)
-    return lanes, features.from_lanes(lanes, layout)
+    lanes = lstm.to_lanes(tokens, layout)
+    return lanes, lstm.from_lanes(lanes, layout)
 
   return parallel.to_host(jax.jit(run)(tokens))
 
@@ -193,7 +193,7 @@ def _naive_lstm(params, inputs: np.ndarray) -> np.ndarray:
   params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
   both = []
   for d, sequence in enumerate((inputs, inputs[::-1])):
-    hidden = cell = np.zeros(features.LSTM_SIZE)
+    hidden = cell = np.zeros(lstm.LSTM_SIZE)
     states = []
     for x in sequence:
       gates = (
@@ -225,7 +225,7 @@ def test_bilstm_against_a_loop() -> None:
       segments[start : start + size] = number
       start += size
   index = rng.integers(0, 6, _TOKENS).astype(np.int32)
-  module = features.BiLSTM()
+  module = lstm.BiLSTM()
   inputs = table, index, segments
   shapes = jax.eval_shape(
     lambda key: module.init(key, *inputs, _LAYOUT), jax.random.key(0)
@@ -237,7 +237,7 @@ def test_bilstm_against_a_loop() -> None:
     )
   )
   hidden = apply(params, index)
-  assert hidden.shape == (_TOKENS, 2 * features.LSTM_SIZE)
+  assert hidden.shape == (_TOKENS, 2 * lstm.LSTM_SIZE)
   for i in range(1, number + 1):
     mine = segments == i
     expected = _naive_lstm(params, table[index[mine]])
@@ -250,7 +250,7 @@ def test_bilstm_against_a_loop() -> None:
 
 
 def _plain_lstm(inputs, goes_on, kernel):
-  """As `features.lstm`, differentiated by JAX."""
+  """As `lstm.lstm`, differentiated by JAX."""
 
   def step(carry, now):
     x, goes_on = now
@@ -283,7 +283,7 @@ def test_gradient_of_the_lstm() -> None:
       )
     )(inputs, goes_on, kernel)
 
-  value, (of_inputs, of_starts, of_kernel) = value_and_gradients(features.lstm)
+  value, (of_inputs, of_starts, of_kernel) = value_and_gradients(lstm.lstm)
   expected, gradients = value_and_gradients(_plain_lstm)
   np.testing.assert_allclose(value, expected, rtol=1e-5)
   for ours, theirs in ((of_inputs, gradients[0]), (of_kernel, gradients[2])):
@@ -293,7 +293,7 @@ def test_gradient_of_the_lstm() -> None:
   # Where a segment starts is nothing to learn.
   assert not np.any(of_starts)
   np.testing.assert_allclose(
-    jax.jit(features.lstm)(inputs, goes_on, kernel),
+    jax.jit(lstm.lstm)(inputs, goes_on, kernel),
     jax.jit(_plain_lstm)(inputs, goes_on, kernel),
     atol=1e-6,
   )

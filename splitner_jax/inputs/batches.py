@@ -9,12 +9,11 @@ from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.packing import (
   Layout,
   Placement,
-  Shape,
   num_tokens,
   split_layout,
 )
 from splitner_jax.inputs.ragged import flat_ranges
-from splitner_jax.inputs.text_tables import TextKeys
+from splitner_jax.inputs.text_tables import Alphabet, TextKeys
 
 Arrays = dict[str, np.ndarray]
 
@@ -28,12 +27,16 @@ class Batch(NamedTuple):
     places: int64[n] where the batch's targets are in arrays of targets,
       [devices, targets], flat.
     targets: int64[n] which targets of the examples they are.
+    texts: for features that are read from tables, int32 of all tokens
+      ("pattern") or targets ("char"), which of the texts they are; 0 of
+      padding.
   """
 
   layout: Layout
   arrays: Arrays
   places: np.ndarray
   targets: np.ndarray
+  texts: Arrays
 
 
 class Batcher:
@@ -42,7 +45,8 @@ class Batcher:
   Attributes:
     examples: where they are taken from.
     features: any of "char", "pattern", "pos".
-    text_keys: what the features read of the examples.
+    text_keys: what the features read of the examples; None: they are read
+      from tables, and batches say which texts are where.
     pad_id: vocabulary id of padding.
     devices: into how many equal parts the rows are divided.
   """
@@ -51,7 +55,7 @@ class Batcher:
     self,
     examples: Examples,
     features: Sequence[str],
-    text_keys: TextKeys,
+    text_keys: TextKeys | None,
     pad_id: int,
     devices: int,
   ):
@@ -124,14 +128,24 @@ class Batcher:
       if examples.pos is None:
         raise ValueError("the examples have no parts of speech")
       arrays["pos_ids"] = answers(examples.pos[target_tokens].astype(np.int32))
+    if self.text_keys is None:
+      texts = {
+        "char": lambda: answers(examples.texts[target_tokens]),
+        "pattern": lambda: column(examples.texts[tokens]),
+      }
+      known = {n: texts[n]() for n in texts if n in self.features}
+      return Batch(layout, arrays, places, targets, known)
     of_token = np.repeat(device, lengths)
     for name in self.text_keys.alphabets:
       keys = self.text_keys.of(name, tokens, target_tokens)
       by_device = of_device if name == "char" else of_token
-      index, tables = self._tables(name, keys, by_device, placement.shape, size)
+      alphabet = self.text_keys.alphabets[name]
+      capacity = getattr(placement.shape, name)
+      index, tables = self._tables(alphabet, keys, by_device, capacity, size)
       put = answers if name == "char" else column
-      arrays |= {f"{name}_index": put(index), **tables}
-    return Batch(layout, arrays, places, targets)
+      arrays[f"{name}_index"] = put(index)
+      arrays |= {f"{name}_{width}": table for width, table in tables.items()}
+    return Batch(layout, arrays, places, targets, {})
 
   def _starts(
     self, placement: Placement, layout: Layout
@@ -151,24 +165,23 @@ class Batcher:
 
   def _tables(
     self,
-    name: str,
+    alphabet: Alphabet,
     keys: np.ndarray,
     device: np.ndarray,
-    shape: Shape,
+    capacity: tuple[int, int],
     size: int,
   ) -> tuple[np.ndarray, Arrays]:
     """The row of each key in its device's tables, and the tables."""
-    short, long = getattr(shape, name)
     # A device has no more distinct keys than tokens.
-    capacity = min(short, size), min(long, size)
+    short, long = (min(rows, size) for rows in capacity)
     index = np.zeros(len(keys), np.int32)
     tables = []
     for d in range(self.devices):
       mine = device == d
-      rows, *both = self.text_keys.alphabets[name].tables(keys[mine], capacity)
+      rows, *both = alphabet.tables(keys[mine], (short, long))
       index[mine] = rows
       tables.append(both)
     return index, {
-      f"{name}_{width}": np.stack([both[i] for both in tables])
+      width: np.stack([both[i] for both in tables])
       for i, width in enumerate(("short", "long"))
     }

@@ -4,6 +4,7 @@ What the choices rest on is in results/packing.md.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -129,20 +130,32 @@ def _round_up(n: int) -> int:
   return -(-n // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
 
 
+class InferenceShapes(NamedTuple):
+  """Shapes of batches for any examples.
+
+  Attributes:
+    few: for what is left at the end, and for few at once.
+    many: for the rest.
+    long: for what is longer than the rows of `many`.
+  """
+
+  few: Shape
+  many: Shape
+  long: Shape
+
+
 def inference_shapes(
   batch_size: int,
   max_length: int,
-  features: Sequence[str],
   targets_per_token: float,
   row_length: int,
   devices: int = 1,
-) -> tuple[Shape, tuple[Shape, Shape]]:
-  """Shapes for any examples: few at once; many, long.
+) -> InferenceShapes:
+  """Shapes for examples whose number and lengths are not known.
 
   Args:
     batch_size: sentences of usual length that a batch holds, about.
     max_length: tokens of the longest example.
-    features: those of the task.
     targets_per_token: how many targets there can be.
     row_length: tokens of a row.
     devices: of whose number the rows are a multiple.
@@ -151,23 +164,11 @@ def inference_shapes(
   many = max(1, round(batch_size * _USUAL_LENGTH / row_length))
   long = max(1, many * row_length // (2 * max_length))
 
-  def shape(rows: int, length: int, *, takes_any: bool = False) -> Shape:
+  def shape(rows: int, length: int) -> Shape:
     rows = -(-rows // devices) * devices
-    tokens = rows * length
-    # Texts repeat and few are long, patterns are few: usually that fills no
-    # batch. What has more of them by itself is read with the long ones.
-    char = tokens * 3 // 8, max(tokens // 12, CAPACITY_MULTIPLE)
-    pattern = max(tokens // 16, 3 * CAPACITY_MULTIPLE), CAPACITY_MULTIPLE
-    if takes_any:
-      char = pattern = tokens // 2, max(tokens // 8, length)
-    capacity = {"char": char, "pattern": pattern}
-    return Shape(
-      (Group(rows, length),),
-      max(int(tokens * targets_per_token), 1),
-      **{name: capacity[name] for name in capacity if name in features},
-    )
+    targets = max(int(rows * length * targets_per_token), 1)
+    return Shape((Group(rows, length),), targets)
 
-  return shape(1, row_length), (
-    shape(many, row_length),
-    shape(long, max_length, takes_any=True),
+  return InferenceShapes(
+    shape(1, row_length), shape(many, row_length), shape(long, max_length)
   )

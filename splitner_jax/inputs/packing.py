@@ -110,12 +110,12 @@ class _Batch:
     """Puts an example into the fullest row that takes it.
 
     Returns:
-      False, and nothing is done, if the batch would have more targets or
-      texts than its shape.
+      False, and nothing is done, if the batch would have more examples than
+      asked for, or more targets or texts than its shape.
     """
     packer = self._packer
     targets = self._targets + packer.target_counts[example]
-    if targets > self.shape.targets:
+    if targets > self.shape.targets or len(self) == packer.most:
       return False
     keys = {name: packer.keys(name, example) for name in self._keys}
     for name, more in keys.items():
@@ -175,6 +175,7 @@ class Packer:
     *,
     small: Shape | None = None,
     pool: int = POOL,
+    most: int | None = None,
   ):
     """What is to be packed.
 
@@ -185,7 +186,9 @@ class Packer:
       text_keys: what the features read of them, if there are any.
       small: for what is left at the end, if it holds all of that.
       pool: how many may wait.
+      most: examples of a batch; None: as many as its rows take.
     """
+    self.most = len(lengths) if most is None else most
     self.lengths: list[int] = lengths.tolist()
     self.target_counts: list[int] = target_counts.tolist()
     alphabets = text_keys.alphabets if text_keys else {}

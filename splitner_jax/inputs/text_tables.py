@@ -1,13 +1,15 @@
 """Distinct token texts as rows of character ids (see `models.features`).
 
 A feature reads keys: the character feature the texts of the targets, the
-pattern feature the orthographic patterns of all tokens. What a batch holds of
-them comes in two tables, short and long keys, so that a few long ones do not
-make all of them wide.
+pattern feature the orthographic patterns of all tokens. In training, what a
+batch holds of them comes in two tables, short and long keys, so that a few long
+ones do not make all of them wide. For inference what they come to is kept in a
+table of the device (see `models.feature_tables`), whose rows are given away
+here.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -136,3 +138,93 @@ class TextKeys:
     first, end = examples.token_offsets[index : index + 2].tolist()
     targets = first + examples.targets[examples.target_slice(index)]
     return self.of(name, slice(first, end), targets)
+
+
+Texts = dict[str, np.ndarray]
+"""New texts of a table: see `models.feature_tables.fill`."""
+
+
+class TableRows:
+  """Which text is in which row of a device's table.
+
+  Attributes:
+    capacity: rows that there are.
+  """
+
+  def __init__(
+    self, name: str, capacity: int, shape: tuple[int, int], reference: bool
+  ):
+    """The table is empty.
+
+    Args:
+      name: of the feature.
+      capacity: at least as many as a batch has tokens.
+      shape: how many short and long texts are computed at a time.
+      reference: see `patterns`.
+    """
+    self.capacity = capacity
+    self._shape = shape
+    self._rows: dict[str, int] = {}
+    self._key: Callable[[str], str]
+    self._ids: Callable[[str], Sequence[int]]
+    if name == "char":
+      # What is beyond makes no difference.
+      self._key = lambda text: text[: patterns.MAX_CHARACTERS]
+      self._ids = lambda key: patterns.character_ids(key, reference)
+    else:
+      self._key = lambda text: patterns.pattern(text, reference)
+      self._ids = lambda key: patterns.pattern_ids(key, reference)
+
+  def find(
+    self, texts: np.ndarray, distinct: Sequence[str]
+  ) -> tuple[np.ndarray, list[Texts]]:
+    """The rows of texts; those that are new get one.
+
+    When the table is full it starts anew: what devices were told before comes
+    first, so that whatever is under way still has its rows.
+
+    Args:
+      texts: int[n], which of `distinct` each is; no more than the capacity.
+      distinct: the texts.
+
+    Returns:
+      int32[n] rows; and what the table has to be filled with before they are
+      read, in this order.
+    """
+    numbers, index = np.unique(texts, return_inverse=True)
+    keys = [self._key(distinct[number]) for number in numbers.tolist()]
+    new = [key for key in dict.fromkeys(keys) if key not in self._rows]
+    if len(self._rows) + len(new) > self.capacity:
+      self._rows = {}
+      new = list(dict.fromkeys(keys))
+    first = len(self._rows)
+    self._rows.update((key, first + i) for i, key in enumerate(new))
+    rows = np.array([self._rows[key] for key in keys], np.int32)
+    return rows[index], list(self._fills(new, first))
+
+  def nothing(self) -> Texts:
+    """What fills no row."""
+    short, long = self._shape
+    return {
+      "short": np.zeros((short, SHORT_WIDTH), np.int32),
+      "long": np.zeros((long, patterns.MAX_CHARACTERS), np.int32),
+      "rows": np.full(short + long, self.capacity, np.int32),
+    }
+
+  def _fills(self, keys: list[str], first: int) -> Iterator[Texts]:
+    """Texts of rows from `first` on, as many at a time as are computed."""
+    ids = [self._ids(key) for key in keys]
+    waiting = [
+      [i for i, each in enumerate(ids) if (len(each) > SHORT_WIDTH) == long]
+      for long in (False, True)
+    ]
+    while any(waiting):
+      texts, place = self.nothing(), 0
+      for table, size in enumerate(self._shape):
+        now, waiting[table] = waiting[table][:size], waiting[table][size:]
+        array = texts["long" if table else "short"]
+        for row, i in enumerate(now):
+          array[row, : len(ids[i])] = ids[i]
+          texts["rows"][place + row] = first + i
+        place += size
+      yield texts

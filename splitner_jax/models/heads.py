@@ -14,7 +14,7 @@ Models return float32[M, C] logits, and also sow "hidden" (of all tokens) and
 Shape suffixes as in `bert` and `features`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 from flax import linen as nn
@@ -64,7 +64,11 @@ class TokenClassifier(nn.Module):
 
   @nn.compact
   def __call__(
-    self, batch: Batch, layout: Layout, deterministic: bool = True
+    self,
+    batch: Batch,
+    layout: Layout,
+    deterministic: bool = True,
+    tables: Mapping[str, jax.Array] | None = None,
   ) -> jax.Array:
     """Returns logits, float32[M, num_labels].
 
@@ -72,6 +76,8 @@ class TokenClassifier(nn.Module):
       batch: see above.
       layout: the rows of the T tokens.
       deterministic: whether dropout is off.
+      tables: of each text feature its table (see `feature_tables`), of which
+        the batch's indices are rows then; without dropout only.
     """
     cfg = self.encoder
     hidden_TxH = Encoder(cfg, name="encoder")(batch, layout, deterministic)
@@ -79,12 +85,18 @@ class TokenClassifier(nn.Module):
     targets_M = batch["targets"]
     parts = [hidden_TxH[targets_M]]
     if "char" in self.features:
-      parts.append(
-        features.CharacterFeature(
-          self.char_vocab_size, self.mask_char_padding, cfg.dtype, name="char"
-        )([batch["char_short"], batch["char_long"]], batch["char_index"])
-      )
+      if tables:
+        # Its part of the logits is in the table, and here it adds nothing.
+        shape = len(targets_M), features.OUTPUT_SIZE
+        parts.append(jnp.zeros(shape, cfg.dtype))
+      else:
+        parts.append(
+          features.CharacterFeature(
+            self.char_vocab_size, self.mask_char_padding, cfg.dtype, name="char"
+          )([batch["char_short"], batch["char_long"]], batch["char_index"])
+        )
     if "pattern" in self.features:
+      texts = [] if tables else [batch["pattern_short"], batch["pattern_long"]]
       parts.append(
         features.PatternFeature(
           self.pattern_vocab_size,
@@ -93,12 +105,13 @@ class TokenClassifier(nn.Module):
           cfg.dtype,
           name="pattern",
         )(
-          [batch["pattern_short"], batch["pattern_long"]],
+          texts,
           batch["pattern_index"],
           batch["segments"],
           targets_M,
           layout,
           deterministic,
+          tables["pattern"] if tables else None,
         )
       )
     if "pos" in self.features:
@@ -108,9 +121,12 @@ class TokenClassifier(nn.Module):
         )(batch["pos_ids"], deterministic)
       )
     x_MxD = jnp.concatenate(parts, axis=-1)
-    return _classify(
+    logits_MxC = _classify(
       self, x_MxD, self.num_labels, cfg.hidden_dropout, deterministic
     )
+    if tables and "char" in self.features:
+      logits_MxC = logits_MxC + tables["char"][batch["char_index"]]
+    return logits_MxC
 
 
 POOLINGS = ("cls", "mention", "cls+span")

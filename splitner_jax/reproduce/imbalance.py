@@ -5,7 +5,6 @@ launch/reproduce.sh imbalance
 
 import collections
 import dataclasses
-import functools
 import hashlib
 import importlib
 import io
@@ -22,7 +21,7 @@ from splitner_jax import experiment, train
 from splitner_jax.data.lines import temporary_path, write_whole
 from splitner_jax.data.sentences import Sentence, Span
 from splitner_jax.errors import UserError
-from splitner_jax.forward import Forward
+from splitner_jax.forward import Forward, Programs
 from splitner_jax.losses import LOSSES
 from splitner_jax.report import machine, markdown_table
 from splitner_jax.reproduce import paper
@@ -193,12 +192,12 @@ def run(
     for name in tqdm.tqdm(missing, desc="imbalance", unit="loss"):
       log.info("imbalance: %s", name)
       task = dataclasses.replace(part.task, loss=LOSSES[name])
+      programs = Programs(task, part.settings.inference_batch_size)
       params, progress = train.train(
-        task, part.settings, splits, part.fill, folder / name
+        programs, part.settings, splits, part.fill, folder / name
       )
-      size = part.settings.inference_batch_size
-      forward = Forward(task, size, progress=True)
-      test = task.evaluate(functools.partial(forward, params), corpus.test)
+      forward = Forward(programs, params, progress=True)
+      test = task.evaluate(forward, corpus.test)
       report["losses"][name] = {
         "machine": machine(),
         "dev": [

@@ -21,7 +21,7 @@ from splitner_jax import parallel, pretrained, tasks, train
 from splitner_jax.data.lines import write_whole
 from splitner_jax.data.sentences import Sentence, Span
 from splitner_jax.errors import UserError
-from splitner_jax.forward import Forward
+from splitner_jax.forward import Forward, Programs
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.report import machine, markdown_table
 from splitner_jax.reproduce import paper
@@ -110,8 +110,8 @@ class _Program:
 
   def forward(self, batch: int) -> tasks.Run:
     """The forward pass with the weights as they are then."""
-    forward = Forward(self._task, batch)
-    return lambda examples: forward(self._state.params, examples)
+    programs = Programs(self._task, batch)
+    return lambda examples: Forward(programs, self._state.params)(examples)
 
 
 class _Tasks(NamedTuple):

@@ -41,6 +41,10 @@ class Task(Protocol):
     """How many of what `config.batch_size` counts are in the examples."""
     ...
 
+  def probe(self) -> Examples:
+    """One short example, for a first run of a program."""
+    ...
+
   def training_examples(
     self, sentences: Sequence[Sentence]
   ) -> tuple[Examples, int]:

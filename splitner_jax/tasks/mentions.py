@@ -78,6 +78,9 @@ class MentionTask:
     """How many mentions they ask about: `batch_size` counts these."""
     return len(examples.targets)
 
+  def probe(self) -> Examples:
+    return self.encode([Sentence(("a",))], [[Span(0, 1, "")]])
+
   def encode(
     self,
     sentences: Sequence[Sentence],
@@ -133,6 +136,7 @@ class MentionTask:
     best = logits.argmax(axis=-1)
     rows = np.arange(len(best))
     scores = np.exp(log_softmax(logits / self.temperature)[rows, best])
+    assert examples.asked is not None
     order = np.argsort(examples.asked)
     answers = iter(
       zip(best[order].tolist(), scores[order].tolist(), strict=True)

@@ -73,6 +73,9 @@ class TokenTask:
     """Their number."""
     return len(examples)
 
+  def probe(self) -> Examples:
+    return self.encode([Sentence(("a",), pos=("",))])[0].take([0])
+
   @property
   def _separators(self) -> int:
     """How many stand between question and sentence."""
