@@ -228,7 +228,9 @@ class _Rows:
     source = flat_ranges(runs[:, 0], sizes)
     positions = flat_ranges(runs[:, 2], sizes)
     if self._how.positions == "sentence":
-      which, begin, size = np.array(self._mention_runs).reshape(-1, 3).T
+      which, begin, size = (
+        np.array(self._mention_runs, np.int64).reshape(-1, 3).T
+      )
       inside = flat_ranges(offsets(sizes)[which], sizes[which])
       begin, size = (np.repeat(x, sizes[which]) for x in (begin, size))
       # A mention may be longer than what is read of the sentence.
