@@ -167,10 +167,8 @@ def _tag(run: Any, model: str) -> None:
   texts = [s.text for s in run.corpus.test]
   part = next(iter(run.parts.values()))
   batch = part.settings.inference_batch_size
-  ner = SplitNER.from_pretrained(model)
-  sides: dict[str, Step] = {
-    "SplitNER": lambda: ner.predict(texts, batch_size=batch)
-  }
+  ner = SplitNER.from_pretrained(model, batch_size=batch)
+  sides: dict[str, Step] = {"SplitNER": lambda: ner.predict(texts)}
   try:
     import torch
     import transformers

@@ -9,12 +9,7 @@ from typing import Any
 from splitner_jax import metrics
 from splitner_jax.calibration import remembering
 from splitner_jax.data.sentences import Sentence, Span
-from splitner_jax.systems import (
-  System,
-  at_least,
-  biased,
-  with_runs,
-)
+from splitner_jax.systems import System, at_least, biased
 from splitner_jax.tasks import Run, TokenTask
 from splitner_jax.tasks.mentions import NO_ENTITY
 
@@ -111,7 +106,7 @@ def tune_decoding(
     The system with both; and for `report.json`, `o_bias` and `min_score`, the
     `f1` with them, and `f1_before`.
   """
-  cheap = with_runs(system, remembering)
+  cheap = system.with_runs(remembering)
   gold = [s.spans for s in sentences]
   before = metrics.score(gold, cheap.predict(sentences))["f1"]
   f1: dict[tuple[float, float], float] = {}

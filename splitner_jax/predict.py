@@ -7,10 +7,12 @@ reads plain text (one row of output for each line), JSON Lines with "text" or
 """
 
 import collections
+import functools
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from concurrent import futures
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from splitner_jax.data import text as text_lib
 from splitner_jax.data.sentences import Sentence
@@ -21,13 +23,17 @@ from splitner_jax.errors import UserError
 # the command line for help, need not wait for it.
 if TYPE_CHECKING:
   from splitner_jax.systems import System
+  from splitner_jax.tasks import Run
   from splitner_jax.trained import TrainedSystem
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 # Words that are tagged at a time: few at first, so that a short text and the
 # start of a stream need not wait, then as many as fill the batches well.
-_FIRST_CHUNK, _LARGEST_CHUNK = 1_000, 32_000
+_FIRST_CHUNK, _LARGEST_CHUNK = 1_000, 16_000
+# How many of these chunks may be ahead of what was yielded: one is tokenised
+# while another is on the device.
+_AHEAD = 2
 
 
 class Entity(NamedTuple):
@@ -72,6 +78,48 @@ class _Tagged:
         )
 
 
+_Chunk = list[tuple[_Tagged, list[Word]]]
+
+
+class _Pipeline:
+  """Tags chunks in threads: one is tokenised while another is on the device."""
+
+  def __init__(self, system: "System"):
+    self._system = system
+    self._tokenising = futures.ThreadPoolExecutor(1)
+    self._on_device = futures.ThreadPoolExecutor(1)
+    self._under_way: collections.deque[tuple[_Chunk, futures.Future]] = (
+      collections.deque()
+    )
+
+  def __len__(self) -> int:
+    return len(self._under_way)
+
+  def add(self, chunk: _Chunk) -> None:
+    """Starts a chunk."""
+    sentences = [Sentence(tuple(w.text for w in words)) for _, words in chunk]
+    examples = self._tokenising.submit(self._system.encode, sentences)
+    found = self._on_device.submit(
+      lambda: self._system.predict(sentences, examples.result())
+    )
+    self._under_way.append((chunk, found))
+
+  def take(self, *, wait: bool) -> Iterator[tuple[_Tagged, list[Word], list]]:
+    """What was found in each sentence of the oldest chunk.
+
+    Nothing if it is not done yet; but with `wait` that is waited for.
+    """
+    if self._under_way and (wait or self._under_way[0][1].done()):
+      chunk, found = self._under_way.popleft()
+      for (tagged, words), spans in zip(chunk, found.result(), strict=True):
+        yield tagged, words, spans
+
+  def stop(self) -> None:
+    """Leaves what is not begun."""
+    for threads in (self._tokenising, self._on_device):
+      threads.shutdown(wait=False, cancel_futures=True)
+
+
 class SplitNER:
   """A trained system, for tagging text.
 
@@ -80,23 +128,28 @@ class SplitNER:
   [[Entity(text='Ana', label='person', start=0, end=3, ...), ...]]
   """
 
-  def __init__(self, trained: "TrainedSystem"):
+  def __init__(self, trained: "TrainedSystem", *, batch_size: int = 32):
+    """See `from_pretrained`."""
+    if batch_size < 1:
+      raise UserError(f"batch_size: {batch_size} is below the least, 1")
     self._trained = trained
-    self._systems: dict[int, System] = {}
+    self._whole_system = trained.system(batch_size)
 
   @classmethod
   def from_pretrained(
-    cls, name: str, *, compute_dtype: str = "auto"
+    cls, name: str, *, compute_dtype: str = "auto", batch_size: int = 32
   ) -> "SplitNER":
-    """Loads a model.
+    """Loads a model; nothing is compiled before it is needed.
 
     Args:
       name: a folder that training or `save_pretrained` made, or the id of such
         a model on the Hugging Face hub.
       compute_dtype: float32, bfloat16, or auto: bfloat16 on TPU and GPU.
+      batch_size: sentences of usual length that are computed at a time. More
+        are faster where there are many, and take more memory.
 
     Raises:
-      UserError: see `model_folder.load`.
+      UserError: see `model_folder.load`; or `batch_size` is below 1.
     """
     import jax
 
@@ -104,7 +157,19 @@ class SplitNER:
 
     if not jax.config.values["jax_compilation_cache_dir"]:
       runtime.use_compilation_cache()
-    return cls(model_folder.load(name, compute_dtype=compute_dtype))
+    trained = model_folder.load(name, compute_dtype=compute_dtype)
+    return cls(trained, batch_size=batch_size)
+
+  def warm_up(self) -> None:
+    """Compiles all programs now, so that no later call waits for that.
+
+    They are three for each task at most, and one for each of its features,
+    whatever texts come; kept in the cache folder for the next process.
+    """
+    runs = self._whole_system.runs.values()
+    with futures.ThreadPoolExecutor() as threads:
+      for done in [threads.submit(run.warm_up) for run in runs]:
+        done.result()
 
   def save_pretrained(self, folder: str) -> None:
     """Writes the model's folder; see `model_folder.save`."""
@@ -147,7 +212,7 @@ class SplitNER:
     self,
     texts: str | Iterable[str | Sequence[str]],
     *,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     threshold: float | None = None,
   ) -> list[list[Entity]]:
     """The entities of each text, in order.
@@ -155,7 +220,8 @@ class SplitNER:
     Args:
       texts: texts of any length, or lists of words, each one sentence. A
         single string is one text.
-      batch_size: sentences that are computed at a time.
+      batch_size: at most so many sentences are computed at a time; None: as
+        many as the model was loaded for.
       threshold: the least score of an entity; None: the model's thresholds.
 
     Raises:
@@ -169,11 +235,13 @@ class SplitNER:
     self,
     texts: Iterable[str | Sequence[str]],
     *,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     threshold: float | None = None,
   ) -> Iterator[list[Entity]]:
-    """Like `predict`, for any number of texts in constant memory."""
-    system = self._system(batch_size)
+    """Like `predict`, for any number of texts in constant memory.
+
+    Texts are asked for in the caller's thread, some thousand words ahead.
+    """
     if threshold is None:
       least = self._trained.thresholds.of
     else:
@@ -182,36 +250,47 @@ class SplitNER:
         return value
 
     waiting: collections.deque[_Tagged] = collections.deque()
-    chunk: list[tuple[_Tagged, list[Word]]] = []
+    chunk: _Chunk = []
     size, limit = 0, _FIRST_CHUNK
+    pipeline = _Pipeline(self._system(batch_size))
 
-    def tag() -> None:
-      sentences = [Sentence(tuple(w.text for w in words)) for _, words in chunk]
-      found = system.predict(sentences)
-      for (tagged, words), spans in zip(chunk, found, strict=True):
+    def take(*, wait: bool) -> None:
+      for tagged, words, spans in pipeline.take(wait=wait):
         tagged.to_come -= 1
         tagged.add(words, spans, least)
-      chunk.clear()
 
-    for index, given in enumerate(texts):
-      tagged = self._start(given, index)
-      for words in tagged.sentences:
-        tagged.to_come += 1
-        chunk.append((tagged, words))
-        size += len(words)
-        if size >= limit:
-          tag()
-          size, limit = 0, min(2 * limit, _LARGEST_CHUNK)
-      waiting.append(tagged)
-      size += 1
-      if size >= limit:  # Texts without words must not pile up either.
-        tag()
-        size = 0
-      while waiting and not waiting[0].to_come:
-        yield waiting.popleft().entities
-    tag()
-    for tagged in waiting:
-      yield tagged.entities
+    def start() -> None:
+      nonlocal chunk, size, limit
+      # The first comes as soon as it can, and nothing is read meanwhile.
+      most = 0 if limit == _FIRST_CHUNK else _AHEAD
+      pipeline.add(chunk)
+      chunk, size, limit = [], 0, min(2 * limit, _LARGEST_CHUNK)
+      while len(pipeline) > most:
+        take(wait=True)
+
+    try:
+      for index, given in enumerate(texts):
+        tagged = self._start(given, index)
+        for words in tagged.sentences:
+          tagged.to_come += 1
+          chunk.append((tagged, words))
+          size += len(words)
+          if size >= limit:
+            start()
+        waiting.append(tagged)
+        size += 1
+        if size >= limit:  # Texts without words must not pile up either.
+          start()
+        take(wait=False)
+        while waiting and not waiting[0].to_come:
+          yield waiting.popleft().entities
+      pipeline.add(chunk)
+      while len(pipeline):
+        take(wait=True)
+        while waiting and not waiting[0].to_come:
+          yield waiting.popleft().entities
+    finally:
+      pipeline.stop()
 
   def sentences(self, text: str) -> Iterator[list[Word]]:
     """The words of each sentence of a text, as the model reads them."""
@@ -236,12 +315,17 @@ class SplitNER:
     words = text_lib.words_in_line(_SURROGATE.sub("\ufffd", w) for w in given)
     return _Tagged(" ".join(given), [words] if words else [], words=True)
 
-  def _system(self, batch_size: int) -> "System":
+  def _system(self, batch_size: int | None) -> "System":
+    """The system, with so many sentences at a time."""
+    if batch_size is None:
+      return self._whole_system
     if batch_size < 1:
       raise UserError(f"batch_size: {batch_size} is below the least, 1")
-    if batch_size not in self._systems:
-      self._systems[batch_size] = self._trained.system(batch_size)
-    return self._systems[batch_size]
+
+    def limited(run: Any) -> "Run":
+      return functools.partial(run, batch_size=batch_size)
+
+    return self._whole_system.with_runs(limited)
 
 
 if __name__ == "__main__":

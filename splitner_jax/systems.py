@@ -8,9 +8,10 @@ task, and its forward pass with the parameters bound.
 import abc
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from splitner_jax.data.sentences import ScoredSpan, Sentence
+from splitner_jax.inputs.examples import Examples
 from splitner_jax.tasks import MentionTask, Run, TokenTask
 from splitner_jax.tasks.mentions import NO_ENTITY
 from splitner_jax.tasks.overlaps import first_listed, likeliest
@@ -48,12 +49,44 @@ class System(abc.ABC):
 
   min_score: float = dataclasses.field(default=0.0, kw_only=True)
 
-  def predict(self, sentences: Sequence[Sentence]) -> Mentions:
-    """The mentions of each sentence, sorted, never overlapping."""
-    return self.answer(sentences).mentions
+  @property
+  def finder(self) -> TokenTask:
+    """The task that finds the spans."""
+    return getattr(self, self.FINDER)
+
+  def encode(self, sentences: Sequence[Sentence]) -> Examples:
+    """What the finder reads of sentences: all that needs no device."""
+    return self.finder.encode(sentences)[0]
+
+  def predict(
+    self, sentences: Sequence[Sentence], examples: Examples | None = None
+  ) -> Mentions:
+    """The mentions of each sentence, sorted, never overlapping.
+
+    Args:
+      sentences: any number.
+      examples: what `encode` makes of them, if that is done already.
+    """
+    return self.answer(sentences, examples).mentions
+
+  @property
+  def runs(self) -> dict[str, Any]:
+    """The forward passes, by the names of their fields."""
+    return {
+      field.name: getattr(self, field.name)
+      for field in dataclasses.fields(self)
+      if field.name.startswith("run_")
+    }
+
+  def with_runs(self, wrap: Callable[[Run], Run]) -> Self:
+    """The system, its forward passes wrapped."""
+    wrapped: dict[str, Any] = {name: wrap(run) for name, run in self.runs.items()}
+    return dataclasses.replace(self, **wrapped)
 
   @abc.abstractmethod
-  def answer(self, sentences: Sequence[Sentence]) -> Answers:
+  def answer(
+    self, sentences: Sequence[Sentence], examples: Examples | None = None
+  ) -> Answers:
     """The mentions of each sentence, as `predict` has them, and more."""
 
 
@@ -69,13 +102,15 @@ class SplitNER(System):
   run_detector: Run
   run_classifier: Run
 
-  def answer(self, sentences: Sequence[Sentence]) -> Answers:
+  def answer(
+    self, sentences: Sequence[Sentence], examples: Examples | None = None
+  ) -> Answers:
     """See `System.answer`.
 
     The score is the span's probability times the type's. The paper's code
     scores no sentence in which its detector finds nothing.
     """
-    spans = self.detector.predict(self.run_detector, sentences)
+    spans = self.detector.predict(self.run_detector, sentences, examples)
     types = self.classifier.predict(self.run_classifier, sentences, spans)
     mentions = [
       [
@@ -104,8 +139,10 @@ class SingleSeqTag(System):
   tagger: TokenTask
   run_tagger: Run
 
-  def answer(self, sentences: Sequence[Sentence]) -> Answers:
-    found = self.tagger.predict(self.run_tagger, sentences)
+  def answer(
+    self, sentences: Sequence[Sentence], examples: Examples | None = None
+  ) -> Answers:
+    found = self.tagger.predict(self.run_tagger, sentences, examples)
     mentions = [at_least(self.min_score, row) for row in found]
     return Answers(mentions, [*mentions])
 
@@ -120,10 +157,12 @@ class SingleQA(System):
   tagger: TokenTask
   run_tagger: Run
 
-  def answer(self, sentences: Sequence[Sentence]) -> Answers:
+  def answer(
+    self, sentences: Sequence[Sentence], examples: Examples | None = None
+  ) -> Answers:
     found = [
       at_least(self.min_score, row)
-      for row in self.tagger.candidates(self.run_tagger, sentences)
+      for row in self.tagger.candidates(self.run_tagger, sentences, examples)
     ]
     return Answers(
       [likeliest(row) for row in found], [first_listed(row) for row in found]
@@ -156,14 +195,3 @@ def biased(system: System, o_bias: float) -> Any:
   name = system.FINDER
   task = dataclasses.replace(getattr(system, name), o_bias=o_bias)
   return dataclasses.replace(system, **{name: task})
-
-
-def with_runs(system: System, wrap: Callable[[Run], Run]) -> Any:
-  """The system, its forward passes wrapped."""
-  fields = dataclasses.fields(system)
-  runs: dict[str, Any] = {
-    field.name: wrap(getattr(system, field.name))
-    for field in fields
-    if field.name.startswith("run_")
-  }
-  return dataclasses.replace(system, **runs)

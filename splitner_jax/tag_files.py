@@ -30,7 +30,7 @@ _THRESHOLD = flags.DEFINE_float(
   "threshold", None, "the least score; if not given, the model's thresholds"
 )
 _BATCH_SIZE = flags.DEFINE_integer(
-  "batch_size", 32, "sentences that are computed at a time"
+  "batch_size", 32, "sentences that are computed at a time, about"
 )
 
 
@@ -42,7 +42,8 @@ def tag(
   output_format: str = "jsonl",
   skip_errors: bool = False,
   colour: bool = False,
-  **options: Any,
+  batch_size: int = 32,
+  threshold: float | None = None,
 ) -> Iterator[str]:
   """Tags a file, part by part of the output.
 
@@ -53,12 +54,13 @@ def tag(
     output_format: a key of `render.FORMATS`.
     skip_errors: whether to leave out lines that cannot be read.
     colour: whether the output goes to a terminal.
-    **options: of `SplitNER.stream`.
+    batch_size: of `SplitNER.from_pretrained`.
+    threshold: of `SplitNER.stream`.
 
   Raises:
     UserError: the model cannot be loaded, or a line not be read.
   """
-  ner = predict.SplitNER.from_pretrained(model)
+  ner = predict.SplitNER.from_pretrained(model, batch_size=batch_size)
   bar = progress.bar(total=_size(source), unit="B", unit_scale=True, short=True)
   skipped = 0
 
@@ -77,7 +79,7 @@ def tag(
   with bar:
     # One copy of the rows is read ahead by as much as is tagged at a time.
     ahead, rows = itertools.tee(read_rows(lines(), name, on_error))
-    found = ner.stream((row.content for row in ahead), **options)
+    found = ner.stream((row.content for row in ahead), threshold=threshold)
     style = render.Style(ner.labels, ner.sentences, colour)
     tagged: Iterator[tuple[Row, list[predict.Entity]]] = zip(
       rows, found, strict=True

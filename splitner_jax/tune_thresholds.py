@@ -63,10 +63,10 @@ def tune(
   Returns:
     The tuned model; and what was reached, Markdown.
   """
-  from splitner_jax.systems import biased, with_runs
+  from splitner_jax.systems import biased
   from splitner_jax.trained import Thresholds
 
-  system = with_runs(trained.system(batch_size), remembering)
+  system = trained.system(batch_size).with_runs(remembering)
   finder = system.FINDER
   if target.measure == "recall":  # What it drops is to come back.
     system = dataclasses.replace(system, min_score=0.0)

@@ -78,9 +78,11 @@ def pack(
   examples: Examples,
   layout: Sequence[tuple[int, int]],
   features: tuple[str, ...] = (),
+  *,
+  reference: bool = False,
 ) -> list[Batch]:
   """All of them in batches of one layout, for one device."""
-  text_keys = TextKeys(examples, features, False)
+  text_keys = TextKeys(examples, features, reference)
   packer = Packer(
     examples.lengths, examples.target_counts, [shape(layout)], text_keys
   )

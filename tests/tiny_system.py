@@ -85,7 +85,13 @@ class Capitals:
     del batch_size
     return self
 
-  def predict(self, sentences: Sequence[Sentence]) -> list[list[ScoredSpan]]:
+  def encode(self, sentences: Sequence[Sentence]) -> int:
+    return len(sentences)
+
+  def predict(
+    self, sentences: Sequence[Sentence], examples: int
+  ) -> list[list[ScoredSpan]]:
+    assert examples == len(sentences)
     self.words.append(sum(len(s.words) for s in sentences))
     return [self._spans(s.words) for s in sentences]
 

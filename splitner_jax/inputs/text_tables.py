@@ -175,6 +175,10 @@ class TableRows:
       self._key = lambda text: patterns.pattern(text, reference)
       self._ids = lambda key: patterns.pattern_ids(key, reference)
 
+  def __len__(self) -> int:
+    """How many texts are in it."""
+    return len(self._rows)
+
   def find(
     self, texts: np.ndarray, distinct: Sequence[str]
   ) -> tuple[np.ndarray, list[Texts]]:

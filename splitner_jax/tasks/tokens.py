@@ -258,17 +258,30 @@ class TokenTask:
     return found
 
   def candidates(
-    self, run: Run, sentences: Sequence[Sentence]
+    self,
+    run: Run,
+    sentences: Sequence[Sentence],
+    examples: Examples | None = None,
   ) -> list[list[ScoredSpan]]:
-    """What each question finds in each sentence; see `decode`."""
-    examples, _ = self.encode(sentences)
+    """What each question finds in each sentence; see `decode`.
+
+    Args:
+      run: the forward pass.
+      sentences: any number.
+      examples: what `encode` makes of them, if that is done already.
+    """
+    if examples is None:
+      examples, _ = self.encode(sentences)
     return self.decode(examples, run(examples), sentences)
 
   def predict(
-    self, run: Run, sentences: Sequence[Sentence]
+    self,
+    run: Run,
+    sentences: Sequence[Sentence],
+    examples: Examples | None = None,
   ) -> list[list[ScoredSpan]]:
     """The mentions of each sentence; of those that overlap the likeliest."""
-    found = self.candidates(run, sentences)
+    found = self.candidates(run, sentences, examples)
     return [likeliest(row) for row in found] if self.asked else found
 
   def lost_to_length(self, sentences: Sequence[Sentence]) -> int:
