@@ -404,10 +404,17 @@ def parameter_shapes(task: AnyTask) -> dict[str, tuple[int, ...]]:
     for name in ("char", "pattern")
     for width in ("short", "long")
   }
+  # All layers are alike, and tracing them all would be half of a model's load.
+  encoder = task.model.encoder
+  model = task.model.clone(encoder=dataclasses.replace(encoder, num_layers=1))
   variables = jax.eval_shape(
-    lambda key, batch: task.model.init(key, batch, (Group(1, 8),)),
+    lambda key, batch: model.init(key, batch, (Group(1, 8),)),
     jax.random.key(0),
     arrays | {"ranges": np.zeros((8, 2), np.int32)},
   )
   flat = traverse_util.flatten_dict(variables["params"], sep="/")
-  return {name: leaf.shape for name, leaf in flat.items()}
+  return {
+    name.replace("/layer_0/", f"/layer_{i}/"): leaf.shape
+    for name, leaf in flat.items()
+    for i in range(encoder.num_layers if "/layer_0/" in name else 1)
+  }

@@ -35,7 +35,8 @@ def use_compilation_cache() -> None:
   """Keeps compiled programs in the cache folder, for the next process."""
   folder = cache_dir() / "xla"
   jax.config.update("jax_compilation_cache_dir", str(folder))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+  # Most programs of inference compile in less than a second, each start anew.
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def compute_dtype(name: str) -> str:
