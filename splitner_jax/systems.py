@@ -80,8 +80,8 @@ class System(abc.ABC):
 
   def with_runs(self, wrap: Callable[[Run], Run]) -> Self:
     """The system, its forward passes wrapped."""
-    wrapped: dict[str, Any] = {name: wrap(run) for name, run in self.runs.items()}
-    return dataclasses.replace(self, **wrapped)
+    runs: dict[str, Any] = {n: wrap(run) for n, run in self.runs.items()}
+    return dataclasses.replace(self, **runs)
 
   @abc.abstractmethod
   def answer(

@@ -2,10 +2,11 @@
 
 launch/reproduce.sh TABLE [DATASET] [options]
 
-TABLE is table2 to table7 or joined (the two steps better joined), of the data
-set wnut17 (default), bionlp13cg, ctireports or ontonotes; lengths (time by the
-length of sentences) or imbalance (losses on rare types). Original files of a
-data set are looked for in data/DATASET, else downloaded where that is possible.
+TABLE is table2 to table7, context (what the classifier reads of a sentence) or
+joined (the two steps better joined), of the data set wnut17 (default),
+bionlp13cg, ctireports or ontonotes; lengths (time by the length of sentences)
+or imbalance (losses on rare types). Original files of a data set are looked for
+in data/DATASET, else downloaded where that is possible.
 
 What is done is not done again: reports of earlier runs are in RESULTS/runs.
 Pages of other settings than theirs need --results and --work of their own.
@@ -24,7 +25,7 @@ _LEARNING_RATE = flags.DEFINE_float(
   "learning_rate", 1e-4, "of all runs of a table"
 )
 _SEEDS = flags.DEFINE_string(
-  "seeds", None, "of a table, such as 1,2,3 (wnut17: 1,2,3; others: 1)"
+  "seeds", None, "of a table, such as 1,2,3 (wnut17: 1,2,3,4,5; others: 1)"
 )
 _RESULTS = flags.DEFINE_string("results", "results", "folder of the pages")
 _WORK = flags.DEFINE_string("work", "runs/reproduce", "folder of the runs")
@@ -47,7 +48,7 @@ def _make_table(name: str, dataset: str) -> tuple[pathlib.Path, list[str]]:
       f"{dataset}: no data set of this name; there are "
       f"{', '.join(paper.DATASETS)}"
     )
-  usual = "1,2,3" if dataset == "wnut17" else "1"
+  usual = "1,2,3,4,5" if dataset == "wnut17" else "1"
   budget = runs.Budget(
     dataset,
     _BACKBONE.value,
