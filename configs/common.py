@@ -90,7 +90,7 @@ def get_config() -> config_dict.ConfigDict:
   # `shared`: a sentence is read once, by itself, and all questions about it see
   # it; `own`: each question is read with the sentence, as in the paper. If not
   # given: shared, of a checkpoint own.
-  config.classifier.context = config_dict.placeholder(str)
+  config.classifier.context = config_dict.placeholder(object)
   # The most sub-tokens of the sentence that it reads around a mention.
   config.classifier.max_context = 128
   # Which positions the mention's tokens have in the question: those in the

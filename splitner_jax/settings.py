@@ -68,12 +68,11 @@ def check_config(config: ConfigDict) -> None:
       refuse("seed", f"above the most, {_MOST_SEED}")
   if config.data.limit < 0:
     raise UserError(f"config.data.limit: {config.data.limit} is below 0")
-  for field, least in (("max_context", 1), ("folds", 2)):
-    if config.classifier[field] < least:
-      raise UserError(
-        f"config.classifier.{field}: {config.classifier[field]} is below "
-        f"{least}"
-      )
+  for field, least in (("context", 1), ("max_context", 1), ("folds", 2)):
+    value = config.classifier[field]
+    # `context` may be a number, see tasks/mentions.py.
+    if isinstance(value, int) and value < least:
+      raise UserError(f"config.classifier.{field}: {value} is below {least}")
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -35,6 +35,7 @@ _BY_HAND = Examples(
   pos=np.array([1, 2, 3, 4, 5], np.int16),
   sentences=np.array([7, 8], np.int32),
   first_words=np.array([0, 4], np.int32),
+  asked=np.array([6, 5], np.int32),
 )
 
 
@@ -75,10 +76,10 @@ def test_examples_are_a_sequence() -> None:
 
 
 def test_columns_that_a_task_does_not_read() -> None:
-  examples = dataclasses.replace(_BY_HAND, ranges=None, pos=None)
+  examples = dataclasses.replace(_BY_HAND, ranges=None, pos=None, asked=None)
   assert examples[0].ranges is examples[0].pos is None
   taken = examples.take([1, 0])
-  assert taken.ranges is taken.pos is None
+  assert taken.ranges is taken.pos is taken.asked is None
 
 
 def test_targets_among_all_tokens() -> None:
@@ -101,6 +102,7 @@ def test_take() -> None:
     examples,
     parts=rng.integers(0, 9, len(examples.ids)).astype(np.int16),
     first_words=rng.permutation(30).astype(np.int32),
+    asked=rng.permutation(len(examples.targets)).astype(np.int32),
   )
   # Several times, in any order, and none at all.
   for indices in (rng.integers(0, 30, 50), rng.permutation(30), [3], []):
@@ -108,6 +110,9 @@ def test_take() -> None:
     assert len(taken) == len(indices)
     for i, index in enumerate(indices):
       assert _values(taken[i]) == _values(examples[index])
+      asked = taken.asked[taken.target_slice(i)]
+      expected = examples.asked[examples.target_slice(index)]
+      assert asked.tolist() == expected.tolist()
     assert len(taken.ids) == taken.token_offsets[-1]
     assert len(taken.targets) == taken.target_offsets[-1]
     for field in dataclasses.fields(Examples):

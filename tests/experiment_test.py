@@ -13,7 +13,7 @@ from splitner_jax import experiment, forward, parallel, pretrained, train
 from splitner_jax.data import formats
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.errors import UserError
-from splitner_jax.inputs.batches import Batcher
+from splitner_jax.inputs.text_tables import TableRows
 from splitner_jax.models.heads import PooledClassifier, TokenClassifier
 from tests import random_examples, tiny
 
@@ -94,37 +94,37 @@ def test_the_reference_reads_texts_by_its_own_rules(config):
 
 
 @pytest.mark.parametrize("features", [("char",)])
-def test_characters_outside_its_alphabet_are_left_out(config):
+def test_characters_outside_its_alphabet_are_left_out(config, monkeypatch):
   """In training, and in inference as well."""
   part = experiment.prepare(config).parts["detector"]
   sentences = [Sentence(("é", "a"))]
   setup = train.prepare(part.task, part.settings, sentences)
   batch, _ = next(setup.batches(0))
-  read = [batch]
-  run = forward.Forward(part.task, 8)
-  params = setup.fresh_state(part.fill).params
-  with pytest.MonkeyPatch.context() as patch:
-    whole = Batcher.assemble
-    patch.setattr(
-      Batcher,
-      "assemble",
-      lambda *given: read.append(whole(*given)) or read[-1],
-    )
-    run(parallel.replicate(params), part.task.encode(sentences)[0])
+  device, at = np.divmod(batch.places, batch.arrays["targets"].shape[1])
+  learnt = batch.arrays["char_short"][
+    device, batch.arrays["char_index"][device, at]
+  ]
+  read: dict[str, np.ndarray] = {}
+  whole = TableRows.find
 
-  assert len(read) == 2
-  for batch in read:
-    # Of the two targets.
-    device, at = np.divmod(batch.places, batch.arrays["targets"].shape[1])
-    first, second = (
-      batch.arrays["char_short"][d, row]
-      for d, row in zip(
-        device, batch.arrays["char_index"][device, at], strict=True
-      )
-    )
+  def watched(self, texts, distinct):
+    rows, fills = whole(self, texts, distinct)
+    # All are new and short.
+    [fill] = fills
+    ids = dict(zip(fill["rows"].tolist(), fill["short"], strict=False))
+    read.update((distinct[t], ids[r]) for t, r in zip(texts, rows, strict=True))
+    return rows, fills
+
+  monkeypatch.setattr(TableRows, "find", watched)
+  params = parallel.replicate(setup.fresh_state(part.fill).params)
+  run = forward.Forward(forward.Programs(part.task, 8), params)
+  run(part.task.encode(sentences)[0])
+
+  for first, second in (learnt, (read["é"], read["a"])):
     np.testing.assert_array_equal(first, 0)
     assert second.any()
-    assert batch.arrays["char_short"].max() < _CHARS
+  for ids in (batch.arrays["char_short"], *read.values()):
+    assert ids.max() < _CHARS
 
 
 def test_training_goes_on_from_a_checkpoint(config, tmp_path):

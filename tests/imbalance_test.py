@@ -106,10 +106,10 @@ def test_losses_are_compared_and_none_is_trained_twice(tmp_path, monkeypatch):
   given: list[Any] = []
   whole = train.train
 
-  def watched(task, settings, splits, fill, folder):
-    trained.append((task.loss.__name__, folder.name))
+  def watched(programs, settings, splits, fill, folder):
+    trained.append((programs.task.loss.__name__, folder.name))
     if not given:  # One training is enough of a test.
-      given.append(whole(task, settings, splits, fill, folder))
+      given.append(whole(programs, settings, splits, fill, folder))
     return given[0]
 
   monkeypatch.setattr(train, "train", watched)
@@ -145,7 +145,7 @@ def test_losses_are_compared_and_none_is_trained_twice(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("inputs")
 def test_a_workdir_of_other_settings_is_refused(tmp_path, monkeypatch):
-  def cut_off(task, settings, splits, fill, folder):
+  def cut_off(programs, settings, splits, fill, folder):
     (folder / "checkpoints" / "latest" / "2").mkdir(parents=True)
     raise InterruptedError
 

@@ -204,6 +204,8 @@ def test_wrong_data(content, said, config, tmp_path):
     ("learning_rate", 0.0, "0.0 is not positive"),
     ("clip_norm", float("nan"), "nan is not positive"),
     ("dropout", 1.0, "1.0 is not in [0, 1)"),
+    ("classifier.max_context", 0, "0 is below 1"),
+    # As it was called when a context was a number.
     ("classifier.context", 0, "0 is below 1"),
     ("row_length", -1, "-1 is below the least, 0"),
     ("detector.loss_average", "sum", "sum is none of expected, batch"),

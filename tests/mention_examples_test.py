@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from splitner_jax.data.sentences import Sentence, Span
+from splitner_jax.errors import UserError
 from splitner_jax.inputs.examples import Example, Examples
 from splitner_jax.inputs.mention_examples import MentionQuestions
 from splitner_jax.inputs.tokenizer import Tokenizer
@@ -241,3 +242,34 @@ def test_what_a_task_makes_of_its_settings(tokenizer: Tokenizer) -> None:
     assert examples.labels.tolist() == [1, 0]
     assert examples.weights.tolist() == [1, 0]
     assert (examples.ranges is None) == (pooling == "cls")
+
+
+def test_a_number_as_context(
+  tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+  """It was the most subwords that are read."""
+  task = tiny_tasks.classifier(tokenizer, context=10)
+  assert (task.context, task.max_context) == ("shared", 10)
+  assert "10 is taken for config.classifier.max_context" in caplog.text
+  caplog.clear()
+  task = tiny_tasks.classifier(tokenizer, context=20, checkpoint="there")
+  assert (task.context, task.max_context) == ("own", 20)
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    ({"context": "both"}, "context: 'both' is none of shared, own"),
+    ({"positions": "x"}, "positions: 'x' is none of sentence, question"),
+    ({"pooling": "x"}, r"pooling: 'x' is none of cls, mention, cls\+span"),
+    (
+      {"context": "shared", "checkpoint": "there", "epochs": 0},
+      "context: shared is not what a checkpoint has learned",
+    ),
+  ],
+)
+def test_settings_without_a_meaning(
+  tokenizer: Tokenizer, fields: dict, message: str
+) -> None:
+  with pytest.raises(UserError, match=f"config.classifier.{message}"):
+    tiny_tasks.classifier(tokenizer, **fields)

@@ -17,7 +17,8 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 
 def test_an_example_for_each_mention(tokenizer: Tokenizer) -> None:
-  task = tiny_tasks.classifier(tokenizer)
+  """As in the paper; what shares a context is in mention_examples_test."""
+  task = tiny_tasks.classifier(tokenizer, context="own")
   unknown = Sentence(("is", "Bo"), (Span(1, 2, "thing"),))
   examples, lost = task.training_examples(
     [SENTENCE, Sentence(("is",)), unknown]
@@ -46,7 +47,7 @@ def test_two_separators_of_roberta(
   tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
   monkeypatch.setattr(tokenizer, "is_roberta", True)
-  task = tiny_tasks.classifier(tokenizer, pooling="mention")
+  task = tiny_tasks.classifier(tokenizer, context="own", pooling="mention")
   examples, _ = task.training_examples([SENTENCE])
   text = tiny_tasks.text(tokenizer, examples[1])
   assert text.endswith("##2 [SEP] [SEP] what is x ##2 ? [SEP]")
@@ -56,7 +57,7 @@ def test_two_separators_of_roberta(
 
 
 def test_context(tokenizer: Tokenizer) -> None:
-  task = tiny_tasks.classifier(tokenizer, context=10)
+  task = tiny_tasks.classifier(tokenizer, context="own", max_context=10)
   words = tuple("abcdefghijklmnopqrstuvwxyz")
   for start, first, context in ((12, 7, "hijklmnopq"), (0, 0, "abcdefghij")):
     sentence = Sentence(words, (Span(start, start + 1, "person"),))
@@ -70,8 +71,8 @@ def test_context(tokenizer: Tokenizer) -> None:
 
 def test_inputs_are_never_too_long(tokenizer: Tokenizer) -> None:
   rng = np.random.default_rng(0)
-  for context in (1, 40, 128, 400):
-    task = tiny_tasks.classifier(tokenizer, context=context)
+  for limit in (1, 40, 128, 400):
+    task = tiny_tasks.classifier(tokenizer, context="own", max_context=limit)
     for _ in range(15):
       words = ["x" * int(n) for n in rng.integers(1, 90, 30)]
       start = int(rng.integers(0, 30))
@@ -92,10 +93,10 @@ def test_answers(tokenizer: Tokenizer) -> None:
   asked: list[str] = []
 
   def run(examples: Examples) -> np.ndarray:
-    texts = (tiny_tasks.text(tokenizer, e) for e in examples)
+    texts = tiny_tasks.questions(tokenizer, examples)
     asked.extend(text.split("what is ")[-1] for text in texts)
-    logits = [np.log(given[e.sentence]) for e in examples]
-    return np.reshape(logits, (-1, 2))
+    owners = np.repeat(examples.sentences, examples.target_counts).tolist()
+    return np.reshape([np.log(given[i]) for i in owners], (-1, 2))
 
   mentions = [
     [ScoredSpan(4, 5, "", 0.5), ScoredSpan(0, 1, "", 0.5)],
@@ -120,7 +121,7 @@ def test_evaluation(tokenizer: Tokenizer) -> None:
   sentences = tiny_tasks.random_sentences(10, longest=30)
   assert task.evaluate(tiny_tasks.oracle(2), sentences)["f1"] == 100
   scores = task.evaluate(
-    lambda examples: np.tile([0.0, 1.0], (len(examples), 1)), sentences
+    lambda examples: np.tile([0.0, 1.0], (len(examples.targets), 1)), sentences
   )
   labels = [span.label for s in sentences for span in s.spans]
   share = 100 * labels.count("person") / len(labels)
@@ -129,7 +130,7 @@ def test_evaluation(tokenizer: Tokenizer) -> None:
 
 
 def test_the_mention_is_marked_in_the_question(tokenizer: Tokenizer) -> None:
-  task = tiny_tasks.classifier(tokenizer, pooling="mention")
+  task = tiny_tasks.classifier(tokenizer, context="own", pooling="mention")
   assert task.model.pooling == "mention"
   examples, _ = task.training_examples([SENTENCE])
   assert [

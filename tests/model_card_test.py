@@ -26,7 +26,7 @@ def test_card():
     "toys, content abc; sentences: 7 train, 2 dev, 0 test.",
     "```\npython -m splitner_jax.main --config=x\n```",
     "- learning_rate: 5e-05",
-    "- classifier.context: 128",
+    "- classifier.max_context: 128",
     "- classifier.labels: (empty)",
   ):
     assert part in card

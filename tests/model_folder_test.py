@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
+from collections.abc import Sequence
 
 import huggingface_hub
 import numpy as np
@@ -80,7 +81,8 @@ _TOKEN = _TASK | {
   "pos_vocab_size", "scheme", "types",
 }  # fmt: skip
 _MENTION = _TASK | {
-  "context", "labels", "none_class", "pooling", "temperature",
+  "context", "labels", "max_context", "none_class", "pooling", "positions",
+  "temperature",
 }  # fmt: skip
 _KINDS = {
   "splitner": {
@@ -101,7 +103,7 @@ def test_the_format_stays(kind: str, tmp_path: pathlib.Path):
     "format_version", "library", "min_score", "system", "tasks", "text_style",
     "thresholds", "version",
   }  # fmt: skip
-  assert (config["format_version"], config["system"]) == (2, kind)
+  assert (config["format_version"], config["system"]) == (3, kind)
   assert {
     name: (fields["kind"], fields.keys())
     for name, fields in config["tasks"].items()
@@ -120,6 +122,40 @@ def test_the_format_stays(kind: str, tmp_path: pathlib.Path):
     ]
     # Not read, but the first release wants it to be there.
     assert tagger["question"] == tagger["asked"][0]["question"]
+
+
+# Fields that 2 has, but not the first folders of 1.
+_NOT_IN_1 = ("none_class", "pooling", "question", "temperature")
+
+
+@pytest.mark.parametrize(
+  ("version", "missing", "max_context"), [(2, (), 128), (1, _NOT_IN_1, 96)]
+)
+def test_older_formats(
+  version: int,
+  missing: Sequence[str],
+  max_context: int,
+  tmp_path: pathlib.Path,
+):
+  """When each mention had its own context, whose size was `context`."""
+  made = tiny_system.make(
+    tmp_path / "backbones", context="own", max_context=max_context
+  )
+  model_folder.save(tmp_path / "model", made)
+
+  def age(config):
+    config["format_version"] = version
+    fields = config["tasks"]["classifier"]
+    fields["context"] = max_context
+    for name in ("max_context", "positions", *missing):
+      del fields[name]
+
+  edit(tmp_path / "model", age)
+  found = model_folder.load(str(tmp_path / "model")).tasks["classifier"]
+  task = made.tasks["classifier"]
+  assert dataclasses.replace(found, tokenizer=task.tokenizer) == task
+  assert (found.context, found.max_context) == ("own", max_context)
+  assert (found.positions, found.model.pooling) == ("question", "cls")
 
 
 def test_files(saved: pathlib.Path):
@@ -230,7 +266,7 @@ def tensors(folder: pathlib.Path, change) -> None:
     (lambda f: (f / "config.json").unlink(), "no model of splitner_jax"),
     (lambda f: (f / "config.json").write_text("{"), "no model of splitner_jax"),
     (lambda f: edit(f, lambda c: c.update(library="x")), "no model of spl"),
-    (lambda f: edit(f, lambda c: c.update(format_version=3)), "is newer than"),
+    (lambda f: edit(f, lambda c: c.update(format_version=4)), "is newer than"),
     (lambda f: edit(f, lambda c: c.pop("system")), "'system' is missing"),
     (lambda f: edit(f, lambda c: c.update(system="x")), "none of splitner"),
     (

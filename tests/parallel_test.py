@@ -18,7 +18,7 @@ from splitner_jax.inputs.batches import Batch, Batcher
 from splitner_jax.inputs.packing import Packer
 from splitner_jax.inputs.plan import Plan
 from splitner_jax.inputs.text_tables import TextKeys
-from splitner_jax.models import features
+from splitner_jax.models import features, lstm
 from splitner_jax.models.bert import EncoderConfig
 from splitner_jax.models.heads import PooledClassifier, TokenClassifier
 from tests import random_examples
@@ -177,7 +177,7 @@ def test_four_devices_train_as_one(
   name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
   monkeypatch.setattr(features, "OUTPUT_SIZE", 12)
-  monkeypatch.setattr(features, "LSTM_SIZE", 8)
+  monkeypatch.setattr(lstm, "LSTM_SIZE", 8)
   task = _TASKS[name]
   four = _train(task, _DEVICES)
   monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
@@ -300,14 +300,20 @@ def test_a_donated_state_leaves_other_arrays_alone() -> None:
 
 def test_compile_forward() -> None:
   batch = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
-  forward = parallel.compile_forward(lambda params, batch: params * batch)
-  rows = forward(parallel.replicate(np.float32(3)), parallel.put_batch(batch))
-  np.testing.assert_array_equal(parallel.to_host(rows), 3 * batch)
+  forward = parallel.compile_forward(
+    lambda params, tables, batch: params * batch + tables["a"]
+  )
+  rows = forward(
+    parallel.replicate(np.float32(3)),
+    parallel.replicate({"a": np.float32(7)}),
+    parallel.put_batch(batch),
+  )
+  np.testing.assert_array_equal(parallel.to_host(rows), 3 * batch + 7)
 
 
 def test_keys_of_steps_and_devices_differ() -> None:
   draw = parallel.compile_forward(
-    lambda state, batch: jax.random.bits(
+    lambda state, tables, batch: jax.random.bits(
       parallel.device_key(state[0], state[1]), batch.shape
     )
   )
@@ -315,7 +321,7 @@ def test_keys_of_steps_and_devices_differ() -> None:
 
   def bits(seed: int, step: int) -> np.ndarray:
     state = parallel.replicate((np.uint32(seed), np.int32(step)))
-    return parallel.to_host(draw(state, batch))
+    return parallel.to_host(draw(state, {}, batch))
 
   np.testing.assert_array_equal(bits(0, 5), bits(0, 5))
   both = np.concatenate([bits(0, 5), bits(0, 6), bits(1, 5)]).ravel()

@@ -234,19 +234,6 @@ def test_room_for_examples_that_were_not_looked_at(
   assert plan.batches == 1100
 
 
-def _distinct_texts(lengths: list[int], *, one_target: bool) -> Examples:
-  """All texts and patterns are long, and none occurs twice."""
-  examples = random_examples.make(lengths, one_target=one_target)
-  count = len(examples.ids)
-  return dataclasses.replace(
-    examples,
-    texts=np.arange(count, dtype=np.int32),
-    distinct=[
-      f"{i:016b}".replace("0", "-").replace("1", ".") for i in range(count)
-    ],
-  )
-
-
 @pytest.mark.parametrize("one_target", [False, True])
 @pytest.mark.parametrize(
   ("batch_size", "max_length", "row_length"),
@@ -255,20 +242,22 @@ def _distinct_texts(lengths: list[int], *, one_target: bool) -> Examples:
 def test_inference_takes_any_example(
   batch_size: int, max_length: int, row_length: int, one_target: bool
 ) -> None:
-  small, shapes = inference_shapes(
-    batch_size, max_length, _FEATURES, 1 / 8 if one_target else 1.0, row_length
+  shapes = inference_shapes(
+    batch_size, max_length, 1 / 8 if one_target else 1.0, row_length
   )
+  few, many, long = shapes
   rows = min(row_length, max_length)
-  assert [shape.layout[-1].length for shape in shapes] == [rows, max_length]
-  assert [tuple(group) for group in small.layout] == [(1, rows)]
+  assert [s.layout[-1].length for s in (many, long)] == [rows, max_length]
+  assert [tuple(group) for group in few.layout] == [(1, rows)]
   # A batch of long ones is not a dearer one.
-  most = max(num_tokens(shapes[0].layout), max_length)
-  assert num_tokens(shapes[1].layout) <= most
+  most = max(num_tokens(many.layout), max_length)
+  assert num_tokens(long.layout) <= most
+  # Their texts are in tables, not in the batches.
+  assert {s.char for s in shapes} == {s.pattern for s in shapes} == {(0, 0)}
   lengths = [max_length, rows, max_length, 1, max_length // 2, 5, 2]
-  examples = _distinct_texts(lengths, one_target=one_target)
-  text_keys = TextKeys(examples, _FEATURES, False)
+  examples = random_examples.make(lengths, one_target=one_target)
   packer = Packer(
-    examples.lengths, examples.target_counts, shapes, text_keys, small=small
+    examples.lengths, examples.target_counts, (many, long), small=few
   )
   # Together, and each alone.
   for order in (range(7), *([i] for i in range(7))):
@@ -276,43 +265,29 @@ def test_inference_takes_any_example(
     placed = np.concatenate([batch.examples for batch in batches])
     assert sorted(placed) == list(order)
     for batch in batches:
-      assert batch.shape in (small, *shapes)
+      assert batch.shape in shapes
       check_placement(batch, examples.lengths, examples.target_counts)
-      check_texts(batch, examples, text_keys)
 
 
 @pytest.mark.parametrize("devices", [2, 3, 4])
 def test_devices_share_the_rows_of_inference(devices: int) -> None:
   """There are as many more as make them a multiple of the devices."""
-  options = 8, 200, _FEATURES, 1.0, 64
-  small, shapes = inference_shapes(*options, devices)
-  alone, others = inference_shapes(*options)
-  for shape, one in zip((small, *shapes), (alone, *others), strict=True):
-    [group], [few] = shape.layout, one.layout
-    assert group.length == few.length
+  options = 8, 200, 1.0, 64
+  shapes = inference_shapes(*options, devices)
+  for shape, one in zip(shapes, inference_shapes(*options), strict=True):
+    [group], [alone] = shape.layout, one.layout
+    assert group.length == alone.length
     assert group.rows % devices == 0
-    assert few.rows <= group.rows < few.rows + devices
+    assert alone.rows <= group.rows < alone.rows + devices
     assert shape.targets == num_tokens(shape.layout)
 
 
-def test_shapes_of_inference_have_room_for_features_alone() -> None:
-  small, (many, long) = inference_shapes(8, 200, (), 1.0, 64)
-  assert {s[2:] for s in (small, many, long)} == {((0, 0), (0, 0))}
-
-
 def test_inference_has_room_for_usual_sentences() -> None:
-  """As many as asked for, by length, targets and texts."""
+  """As many as asked for, by length and targets."""
   lengths = np.random.default_rng(0).integers(20, 60, 640).tolist()
-  texts = [f"w{i}" for i in range(400)] + _SHORT_PATTERNS
-  texts += [f"word-{i}-long" for i in range(60)]
-  examples = random_examples.make(lengths, texts=texts)
-  _, shapes = inference_shapes(32, 512, _FEATURES, 1.0, 128)
-  packer = Packer(
-    examples.lengths,
-    examples.target_counts,
-    shapes,
-    TextKeys(examples, _FEATURES, False),
-  )
+  examples = random_examples.make(lengths)
+  _, many, long = inference_shapes(32, 512, 1.0, 128)
+  packer = Packer(examples.lengths, examples.target_counts, (many, long))
   batches = list(packer.batches(range(640)))
   assert 640 / len(batches) == pytest.approx(32, rel=0.15)
-  assert {batch.shape for batch in batches} == {shapes[0]}
+  assert {batch.shape for batch in batches} == {many}

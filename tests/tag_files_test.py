@@ -32,7 +32,7 @@ def capitals(monkeypatch: pytest.MonkeyPatch) -> Capitals:
   monkeypatch.setattr(
     predict.SplitNER,
     "from_pretrained",
-    lambda _: SplitNER(found),  # type: ignore[arg-type]
+    lambda _, **options: SplitNER(found, **options),  # type: ignore[arg-type]
   )
   return found
 

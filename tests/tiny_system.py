@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from flax import traverse_util
@@ -28,9 +29,19 @@ def make(
   kind: str = "splitner",
   features: str = "none",
   same_tokenizer: bool = True,
+  **classifier: Any,
 ) -> TrainedSystem:
-  """A system on a backbone that is written to `folder`."""
+  """A system on a backbone that is written to `folder`.
+
+  Args:
+    folder: gets a backbone for each task.
+    kind: of the system.
+    features: of the task that labels words.
+    same_tokenizer: whether the classifier's is the detector's.
+    **classifier: fields of the classifier's part of the config.
+  """
   config = common.get_config()
+  config.classifier.update(classifier)
   config.detector.features = config.tagger.features = features
   parts: dict[str, tasks.AnyTask] = {}
   for name in task_names(kind):

@@ -64,6 +64,17 @@ def text(tokenizer: Tokenizer, example: Example) -> str:
   return " ".join(tokenizer.fast.convert_ids_to_tokens(example.ids.tolist()))
 
 
+def questions(tokenizer: Tokenizer, examples: Examples) -> list[str]:
+  """The text of the part in which each target is."""
+  texts = []
+  for example in examples:
+    names = np.array(text(tokenizer, example).split())
+    for target in example.targets.tolist():
+      part = example.parts == example.parts[target]
+      texts.append(" ".join(names[part]))
+  return texts
+
+
 def oracle(classes: int) -> tasks.Run:
   """A model that says what the examples' labels say."""
 

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from configs import common
 from splitner_jax import losses, parallel, train
+from splitner_jax.forward import Forward, Programs
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.packing import num_tokens
 from splitner_jax.settings import task_settings
@@ -56,12 +57,15 @@ class Task:
   reads: bool = False
   evaluated: list[Any] = dataclasses.field(default_factory=list)
 
+  def batch_items(self, examples: Examples) -> int:
+    return len(examples)
+
   def training_examples(self, sentences) -> tuple[Examples, int]:
     return random_examples.make(self.lengths), 3
 
-  def evaluate(self, run: Callable, sentences) -> dict[str, Any]:
+  def evaluate(self, run: Forward, sentences) -> dict[str, Any]:
     # `train` binds the parameters to the forward pass.
-    self.evaluated.append(parallel.to_host(run.args[0]))
+    self.evaluated.append(parallel.to_host(run.params))
     if self.reads:
       examples, _ = self.training_examples(sentences)
       assert len(run(examples)) == len(examples.targets)
@@ -83,4 +87,5 @@ def run(
   **fields: Any,
 ) -> tuple[Any, dict[str, Any]]:
   """Trains it; see `train.train`."""
-  return train.train(task, settings(**fields), ([], []), fill, folder)
+  programs = Programs(task)
+  return train.train(programs, settings(**fields), ([], []), fill, folder)

@@ -13,6 +13,7 @@ from jax import numpy as jnp
 from splitner_jax import losses, parallel, train
 from splitner_jax.checkpoint import Checkpoints
 from splitner_jax.errors import UserError
+from splitner_jax.forward import Programs
 from tests import runs, tiny_training
 from tests.tiny_training import Task
 
@@ -96,7 +97,7 @@ def test_a_task_may_have_its_own_learning_rate(tmp_path):
     return params
 
   task = Task([1.0], lengths=(4,) * 8)
-  params, _ = train.train(task, settings, ([], []), fill, tmp_path)
+  params, _ = train.train(Programs(task), settings, ([], []), fill, tmp_path)
   # Adam's first step is the learning rate, whatever the gradient.
   moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), started[-1], params)
   assert max(jax.tree.leaves(moved)) == pytest.approx(0.5, rel=1e-3)

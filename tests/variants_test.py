@@ -13,6 +13,7 @@ from configs import common, wnut17
 from splitner_jax import SplitNER, experiment, joining, seeds
 from splitner_jax.checkpoint import Checkpoints
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
+from splitner_jax.tasks import MentionTask
 from tests import tiny
 
 
@@ -137,8 +138,17 @@ def _check_same_as_the_run(ner: SplitNER, workdir: pathlib.Path) -> set[str]:
   return {label for row in found for _, _, label in row}
 
 
-def test_the_two_steps_joined(session_cache, tmp_path):
+def test_the_two_steps_joined(session_cache, tmp_path, monkeypatch):
   """False spans of detectors that did not see them, and a tuned O."""
+  learnt: list[int] = []
+  whole = MentionTask.training_examples
+
+  def watched(self, sentences):
+    examples, lost = whole(self, sentences)
+    learnt.append(len(examples.targets))
+    return examples, lost
+
+  monkeypatch.setattr(MentionTask, "training_examples", watched)
   config = _config(
     session_cache / "variants",
     "no_char_pattern",
@@ -159,7 +169,8 @@ def test_the_two_steps_joined(session_cache, tmp_path):
   folds = [training[f"detector-fold{i}"]["examples"] for i in (0, 1)]
   assert sum(folds) == training["detector"]["examples"] == 40
   assert min(folds) > 5
-  assert training["classifier"]["examples"] > 80  # the gold mentions
+  assert learnt[0] > 80  # The gold mentions.
+  assert training["classifier"]["examples"] >= 40  # The sentences.
   chosen = result["decoding"]
   assert chosen["f1"] >= chosen["f1_before"]
   assert result["dev"]["all_sentences"]["f1"] == pytest.approx(chosen["f1"])
@@ -254,6 +265,9 @@ def test_decoding_is_chosen_by_f1_over_all_sentences():
     finder: Finder
     min_score: float = 0.0
     limits: tuple[float, ...] = (-0.5, -1.0, -2.0)
+
+    def with_runs(self, wrap):
+      return self  # It has none.
 
     def predict(self, sentences):
       spans = [

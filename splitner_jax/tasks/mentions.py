@@ -184,7 +184,7 @@ def span_classification(
   Raises:
     UserError: a setting has no meaning.
   """
-  check_room(tokenizer, 5)
+  check_room(tokenizer, 4 + tokenizer.is_roberta)
   context, max_context = _context(settings)
   shared = choice("classifier.context", context, CONTEXTS) == "shared"
   # What a checkpoint learned is the paper's form.
@@ -210,18 +210,21 @@ def span_classification(
 
 def _context(settings: ConfigDict) -> tuple[str, int]:
   """`context` and `max_context`, whatever stands for them in the settings."""
-  own = settings.checkpoint is not None
-  if settings.context and settings.context.isdecimal():
+  context, most = settings.context, settings.max_context
+  has_checkpoint = settings.checkpoint is not None
+  if isinstance(context, int) and not isinstance(context, bool):
     # What the field was before contexts could be shared.
     log.warning(
-      "config.classifier.context=%s is taken for config.classifier.max_context",
-      settings.context,
+      "config.classifier.context: a number is called max_context now; "
+      "%d is taken for config.classifier.max_context",
+      context,
     )
-    return "own" if own else "shared", int(settings.context)
-  if settings.context == "shared" and own and not settings.epochs:
+    context, most = None, context
+  if context is None:
+    context = "own" if has_checkpoint else "shared"
+  if context == "shared" and has_checkpoint and not settings.epochs:
     raise UserError(
       "config.classifier.context: shared is not what a checkpoint has learned; "
       "train it with config.classifier.epochs, or leave it own"
     )
-  default = "own" if own else "shared"
-  return settings.context or default, settings.max_context
+  return context, most
