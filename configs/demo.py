@@ -2,7 +2,7 @@
 
 bash launch/demo.sh
 
-About 4 minutes on 2 CPU cores, F1 76 over all test sentences.
+About 2 minutes on 2 CPU cores, F1 78 over all test sentences.
 """
 
 from configs import common
@@ -12,6 +12,6 @@ def get_config(variant: str | None = None):
   config = common.get_config()
   config.data.name = "demo"
   config.backbone = "minilm"
-  config.learning_rate = 2e-4
-  config.epochs = 8
+  config.learning_rate = 4e-4
+  config.epochs = 3
   return common.with_variant(config, variant)
