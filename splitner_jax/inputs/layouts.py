@@ -79,13 +79,13 @@ def _cheapest(lengths: np.ndarray, batch_size: float) -> list[Layout]:
     _round_up(int(q)) for q in np.quantile(lengths, (0.98, 0.99, 0.998))
   }
   long_layout = (Group(max(1, round(wanted / longest)), longest),)
-  base = best[0][-1].length
   pairs = [
     [with_long_row(split, base), long_layout]
     for split in splits
+    for base in bases
     if base <= split < longest
   ]
-  if pairs:
+  if pairs and longest > 2 * min(splits):
     cost, pair = _best(chosen, pairs)
     if cost < _SECOND_SHAPE_PAYS * best_cost:
       return pair
