@@ -12,6 +12,7 @@ from splitner_jax import Entity, SplitNER, model_folder
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.errors import UserError
 from splitner_jax.inputs.examples import Example, Examples
+from splitner_jax.runtime import compile_clock
 from splitner_jax.trained import Thresholds, TrainedSystem
 from tests import tiny_system
 from tests.text_test import random_texts
@@ -264,3 +265,40 @@ def test_no_mention_is_cut_at_the_edge_of_a_window(trained: TrainedSystem):
   assert [(s.start, s.end) for s in spans] == [
     (i, i + 6) for i in range(0, len(words), 9)
   ]
+
+
+@pytest.mark.parametrize("features", ["none", "both"])
+def test_warming_up_leaves_nothing_to_compile(
+  features: str, tmp_path: pathlib.Path
+):
+  made = tiny_system.make(tmp_path, features=features)
+  texts = ["ada likes oslo", *TEXTS * 30, "so " * 300]
+  ner = SplitNER(made, batch_size=8)
+  ner.warm_up()
+  compiled = compile_clock.seconds
+  found = ner.predict(texts) + ner.predict(TEXTS[0], batch_size=1)
+  # Without features this one finds mentions, and asks the classifier.
+  assert features == "both" or sum(map(len, found)) > 50
+  assert compile_clock.seconds == compiled
+  # Which it counts.
+  SplitNER(made, batch_size=16).predict(TEXTS[0])
+  assert compile_clock.seconds > compiled
+
+
+def test_a_stream_that_is_left_early(ner: SplitNER):
+  found = ner.stream(TEXTS[i % 4] for i in range(100_000))
+  first = next(found)
+  found.close()
+  [again] = ner.predict(TEXTS[0])
+  assert [e[:4] for e in again] == [e[:4] for e in first]
+
+
+def test_an_error_in_the_model_is_raised_where_texts_are_read():
+  ner, capitals = fake()
+
+  def fail(sentences):
+    raise ZeroDivisionError
+
+  capitals.encode = fail
+  with pytest.raises(ZeroDivisionError):
+    ner.predict("Ana")
