@@ -30,7 +30,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 # Words that are tagged at a time: few at first, so that a short text and the
 # start of a stream need not wait, then as many as fill the batches well.
-_FIRST_CHUNK, _LARGEST_CHUNK = 1_000, 16_000
+_FIRST_CHUNK, _LARGEST_CHUNK = 1_000, 10_000
 # How many of these chunks may be ahead of what was yielded: one is tokenised
 # while another is on the device.
 _AHEAD = 2

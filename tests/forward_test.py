@@ -215,7 +215,8 @@ def test_a_call_that_fails_spoils_no_table(
   monkeypatch: pytest.MonkeyPatch,
 ) -> None:
   run = _forward(_FEATURES, batch_size=8)
-  [examples] = _random_sets(_LONGEST, [100])
+  # Of many texts, in several batches.
+  _, examples = _random_sets(_LONGEST, [1, 100])
   whole = Programs.forward
   calls = []
 

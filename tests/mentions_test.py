@@ -146,3 +146,27 @@ def test_the_mention_is_marked_in_the_question(tokenizer: Tokenizer) -> None:
   assert example.ranges[0, 1] == len(example.ids) - 1
   words = tiny_tasks.text(tokenizer, example).split()
   assert words[example.ranges[0, 0] :][:2] == ["a", "##b"]
+
+
+def test_answers_are_in_the_order_of_the_mentions(
+  tokenizer: Tokenizer,
+) -> None:
+  """Though they are asked for window by window."""
+  task = tiny_tasks.classifier(tokenizer, max_context=10)
+  sentence = Sentence(tuple("abcdefghijklmnopqrstuvwxyz"))
+  starts = (25, 0, 12, 2)
+  mentions = [[Span(i, i + 1, "") for i in starts], [Span(3, 4, "")]]
+
+  def run(examples: Examples) -> np.ndarray:
+    texts = tiny_tasks.questions(tokenizer, examples)
+    asked = [text.split()[3] for text in texts]
+    assert sorted(asked) == ["a", "c", "d", "m", "z"]
+    assert asked != ["z", "a", "m", "c", "d"]
+    return 9.0 * np.eye(2)[[int(letter > "k") for letter in asked]]
+
+  answers = task.predict(run, [sentence] * 2, mentions)
+  labels = [[label for label, _ in row] for row in answers]
+  assert labels == [
+    ["person", "location", "person", "location"],
+    ["location"],
+  ]

@@ -48,6 +48,7 @@ _PATTERNS = dataclasses.replace(_DETECTOR, features=("pattern",))
 _TAGGER = TokenClassifier(_CONFIG, 9)
 _CLS = PooledClassifier(_CONFIG, 3)
 _MENTION = PooledClassifier(_CONFIG, 3, "mention")
+_SPAN = PooledClassifier(_CONFIG, 3, "cls+span")
 _ROBERTA = TokenClassifier(
   dataclasses.replace(
     _CONFIG, type_vocab_size=1, position_offset=2, layer_norm_eps=1e-5
@@ -249,22 +250,23 @@ def test_features_reach_the_logits(feature: str) -> None:
     )
 
 
-@pytest.mark.parametrize("module", [_CLS, _MENTION])
+@pytest.mark.parametrize("module", [_CLS, _MENTION, _SPAN])
 def test_what_a_classifier_reads(module: PooledClassifier) -> None:
   batch = _pack(module, _examples(module), ((3, 21),))[0]
   arrays, params = _arrays(batch), _params(module)
   logits, shown = _apply(module, params, arrays, batch.layout)
   hidden = np.asarray(shown["hidden"])
-  if module is _CLS:
-    read = hidden[arrays["targets"]]
-  else:
-    read = np.zeros((len(arrays["targets"]), _CONFIG.hidden_size))
-    for row, (start, end) in zip(read, arrays["ranges"], strict=True):
+  mean = np.zeros((len(arrays["targets"]), _CONFIG.hidden_size))
+  if module is not _CLS:
+    for row, (start, end) in zip(mean, arrays["ranges"], strict=True):
       if end > start:  # Not so where there is no target.
         row[:] = hidden[start:end].mean(axis=0)
     assert np.std(np.diff(arrays["ranges"][batch.places])) > 0
+  read = mean if module is _MENTION else hidden[arrays["targets"]]
   dense, classifier = params["pooler"]["dense"], params["classifier"]
   pooled = np.tanh(read @ dense["kernel"] + dense["bias"][None])
+  if module is _SPAN:
+    pooled = np.concatenate([pooled, mean], axis=1)
   expected = pooled @ classifier["kernel"] + classifier["bias"][None]
   np.testing.assert_allclose(logits, expected, atol=1e-5)
 

@@ -88,7 +88,7 @@ def test_thresholds():
 
 
 def test_a_stream_reads_ahead_by_a_bounded_amount():
-  ner, capitals = fake()
+  ner, capitals = fake(seconds=0.1)
   read = 0
 
   def texts():

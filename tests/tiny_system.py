@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,12 +86,14 @@ class Capitals:
 
   Attributes:
     words: how many words it was given at a time.
+    seconds: how long that takes it.
   """
 
   labels: tuple[str, ...] = ("name", "WORLD")
   thresholds: Thresholds = dataclasses.field(default_factory=Thresholds)
   text_style: TextStyle = dataclasses.field(default_factory=TextStyle)
   words: list[int] = dataclasses.field(default_factory=list)
+  seconds: float = 0.0
 
   def system(self, batch_size: int) -> "Capitals":
     del batch_size
@@ -104,6 +107,7 @@ class Capitals:
   ) -> list[list[ScoredSpan]]:
     assert examples == len(sentences)
     self.words.append(sum(len(s.words) for s in sentences))
+    time.sleep(self.seconds)
     return [self._spans(s.words) for s in sentences]
 
   def _spans(self, words: Sequence[str]) -> list[ScoredSpan]:
