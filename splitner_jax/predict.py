@@ -31,9 +31,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 # Words that are tagged at a time: few at first, so that a short text and the
 # start of a stream need not wait, then as many as fill the batches well.
 _FIRST_CHUNK, _LARGEST_CHUNK = 1_000, 10_000
-# How many of these chunks may be ahead of what was yielded: one is tokenised
-# while another is on the device.
-_AHEAD = 2
+# How many of these chunks may be under way while the next is read: one is on
+# the device, and the next is tokenised before that is waited for.
+_AHEAD = 1
 
 
 class Entity(NamedTuple):
