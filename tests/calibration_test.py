@@ -214,6 +214,15 @@ def test_calibration_of_a_system(trained: TrainedSystem, sentences):
     found["type_on_gold_dev"]["after"] < found["type_on_gold_dev"]["before"]
   )
 
+  # Mentions of a type that the classifier does not know count nothing.
+  more = [
+    dataclasses.replace(s, spans=(*s.spans, Span(0, 1, "unknown")))
+    for s in sentences
+  ]
+  assert calibration.calibrate(system, more)[1] == {
+    key: pytest.approx(value) for key, value in found.items()
+  }
+
   unlabelled = [dataclasses.replace(s, spans=()) for s in sentences]
   again, found = calibration.calibrate(system, unlabelled)
   assert again.classifier.temperature == 1.0

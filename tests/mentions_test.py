@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 
+from configs import common
+from splitner_jax import train
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.tokenizer import Tokenizer
+from splitner_jax.settings import task_settings
 from tests import tiny, tiny_tasks
-from tests.tiny_tasks import SENTENCE
+from tests.tiny_tasks import SENTENCE, WORDS
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +173,17 @@ def test_answers_are_in_the_order_of_the_mentions(
     ["person", "location", "person", "location"],
     ["location"],
   ]
+
+
+@pytest.mark.parametrize("context", ["own", "shared"])
+def test_batch_size_counts_mentions(context: str, tokenizer: Tokenizer) -> None:
+  """However many of them share an example."""
+  task = tiny_tasks.classifier(tokenizer, context=context)
+  spans = tuple(Span(i, i + 1, "person") for i in (1, 2, 4))
+  sentences = [Sentence(WORDS, spans)] * 200
+  config = common.get_config()
+  config.batch_size = 48
+  setup = train.prepare(task, task_settings(config, "classifier"), sentences)
+  assert setup.plan.count == (600 if context == "own" else 200)
+  # Examples of one length fill no row quite.
+  assert 32 < 600 / setup.plan.batches < 52
