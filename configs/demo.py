@@ -2,7 +2,8 @@
 
 bash launch/demo.sh
 
-About 2 minutes on 2 CPU cores, F1 78 over all test sentences.
+About 2 1/2 minutes on 2 CPU cores, F1 79 over all test sentences (mean of
+seeds 1 to 3).
 """
 
 from configs import common
@@ -12,6 +13,6 @@ def get_config(variant: str | None = None):
   config = common.get_config()
   config.data.name = "demo"
   config.backbone = "minilm"
-  config.learning_rate = 4e-4
-  config.epochs = 3
+  config.learning_rate = 3e-4
+  config.epochs = 4
   return common.with_variant(config, variant)
