@@ -3,7 +3,7 @@
     python -m splitner_jax.main --config=configs/bionlp13cg.py
 
 With --config.backbone=minilm --config.epochs=3 --config.learning_rate=1e-4:
-about half an hour on 2 CPU cores, F1 75.9 over all test sentences.
+about half an hour on 2 CPU cores, F1 about 76 over all test sentences.
 
 SciBERT, the paper's backbone, publishes its weights as `pytorch_model.bin`.
 """

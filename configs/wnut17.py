@@ -3,7 +3,7 @@
 python -m splitner_jax.main --config=configs/wnut17.py
 
 With the small backbone, `configs/wnut17.py:minilm`: about 10 minutes on 2
-CPU cores, F1 45.0 over all test sentences (mean of seeds 1 to 3).
+CPU cores, F1 about 45 over all test sentences.
 """
 
 from configs import common
