@@ -3,8 +3,7 @@
 A task is a frozen record with a model, a loss and functions of sentences:
 `encode` makes examples, `decode` reads answers off the logits of their targets.
 It holds no parameters; `train` and `systems` bring them. The argument `run` is
-a function of examples that returns these logits (`forward.Forward` with its
-parameters bound).
+a function of examples that returns these logits (a `forward.Forward`).
 """
 
 from splitner_jax.tasks.base import Run, Task
