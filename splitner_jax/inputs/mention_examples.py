@@ -67,15 +67,15 @@ class MentionQuestions:
     used = [i for i, spans in enumerate(mentions) if spans]
     words = tokenizer([self.before, self.after, *(sentences[i] for i in used)])
     first = np.cumsum([0, *map(len, mentions)]).tolist()
-    rows = _Rows(self, words, tokenizer)
+    builder = _Builder(self, words, tokenizer)
     for place, i in enumerate(used, start=2):
       starts = words.starts(place)
       numbers = range(first[i], first[i + 1])
       numbered = list(zip(numbers, mentions[i], strict=True))
       for window, group in self._windows(starts, numbered, tokenizer):
         for number, mention in group:
-          rows.add(i, starts, window, number, mention)
-    return rows.examples()
+          builder.add(i, starts, window, number, mention)
+    return builder.examples()
 
   def _windows(
     self,
@@ -117,8 +117,8 @@ class _Run(NamedTuple):
   part: int
 
 
-class _Rows:
-  """Examples that are being made, as rows of the columns to be."""
+class _Builder:
+  """Examples that are being made: what their columns follow from."""
 
   def __init__(
     self, how: MentionQuestions, words: TokenizedWords, tokenizer: Tokenizer
@@ -167,7 +167,7 @@ class _Rows:
         starts[mention[0] : mention[1] + 1],
         self._words.starts(1),
       ],
-      # [CLS] and two [SEP]; in the other [CLS], and RoBERTa's third [SEP].
+      # Special tokens: four, or five if it is shared and of RoBERTa.
       self._max_length - size - 4 - (extra if shared else 0),
     )
     asks = sum(e - s for s, e in (before, inside, after)) + 1 + extra + shared
