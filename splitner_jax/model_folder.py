@@ -17,7 +17,6 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 import numpy as np
 import safetensors
 from flax import traverse_util
@@ -30,7 +29,6 @@ from splitner_jax.data.tags import LabelScheme
 from splitner_jax.data.text import TextStyle
 from splitner_jax.errors import UserError
 from splitner_jax.inputs.mention_examples import CONTEXTS, PLACES
-from splitner_jax.inputs.packing import Group
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.losses import LOSSES
 from splitner_jax.models.bert import EncoderConfig
@@ -39,6 +37,7 @@ from splitner_jax.models.heads import (
   PooledClassifier,
   TokenClassifier,
 )
+from splitner_jax.models.shapes import parameter_shapes
 from splitner_jax.pretrained.folders import (
   TOKENIZER_FILES,
   folder_or_download,
@@ -372,7 +371,7 @@ def _read_params(path: pathlib.Path, task: AnyTask) -> Any:
       f"{path}: cannot be read ({reason}); get the folder again"
     ) from e
   with _blamed_on(path.with_name("config.json")):
-    wanted = parameter_shapes(task)
+    wanted = parameter_shapes(task.model)
   odd = sorted(found.keys() ^ wanted.keys())
   if odd:
     which = "one too many" if odd[0] in found else "missing"
@@ -388,33 +387,3 @@ def _read_params(path: pathlib.Path, task: AnyTask) -> Any:
         "same model"
       )
   return parallel.replicate(traverse_util.unflatten_dict(found, sep="/"))
-
-
-def parameter_shapes(task: AnyTask) -> dict[str, tuple[int, ...]]:
-  """Shapes of a task's parameters by name; nothing is computed."""
-  token: np.ndarray = np.zeros(8, np.int32)
-  table: np.ndarray = np.zeros((8, 8), np.int32)
-  arrays = dict.fromkeys(
-    ("input_ids", "token_types", "positions", "segments", "parts", "targets"),
-    token,
-  )
-  arrays |= {"char_index": token, "pattern_index": token, "pos_ids": token}
-  arrays |= {
-    f"{name}_{width}": table
-    for name in ("char", "pattern")
-    for width in ("short", "long")
-  }
-  # All layers are alike, and tracing them all would be half of a model's load.
-  encoder = task.model.encoder
-  model = task.model.clone(encoder=dataclasses.replace(encoder, num_layers=1))
-  variables = jax.eval_shape(
-    lambda key, batch: model.init(key, batch, (Group(1, 8),)),
-    jax.random.key(0),
-    arrays | {"ranges": np.zeros((8, 2), np.int32)},
-  )
-  flat = traverse_util.flatten_dict(variables["params"], sep="/")
-  return {
-    name.replace("/layer_0/", f"/layer_{i}/"): leaf.shape
-    for name, leaf in flat.items()
-    for i in range(encoder.num_layers if "/layer_0/" in name else 1)
-  }

@@ -9,8 +9,8 @@ from flax import traverse_util
 from splitner_jax import parallel
 from splitner_jax.forward import Forward, Programs
 from splitner_jax.inputs.tokenizer import Tokenizer
-from splitner_jax.model_folder import parameter_shapes
 from splitner_jax.models.heads import POOLINGS
+from splitner_jax.models.shapes import parameter_shapes
 from splitner_jax.tasks import MentionTask
 from tests import tiny, tiny_tasks
 
@@ -27,7 +27,7 @@ def _forward(task: MentionTask) -> Forward:
   rng = np.random.default_rng(0)
   flat = {
     name: rng.normal(name.endswith("scale"), 0.3, shape).astype(np.float32)
-    for name, shape in parameter_shapes(task).items()
+    for name, shape in parameter_shapes(task.model).items()
   }
   params = traverse_util.unflatten_dict(flat, sep="/")
   return Forward(Programs(task), parallel.replicate(params))

@@ -15,7 +15,7 @@ from splitner_jax import parallel, pretrained, tasks
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.data.text import TextStyle
 from splitner_jax.inputs.tokenizer import Tokenizer
-from splitner_jax.model_folder import parameter_shapes
+from splitner_jax.models.shapes import parameter_shapes
 from splitner_jax.settings import task_settings
 from splitner_jax.systems import task_names
 from splitner_jax.trained import Thresholds, TrainedSystem
@@ -69,7 +69,7 @@ def make(
   for name, task in parts.items():
     flat = {
       key: rng.normal(key.endswith("scale"), 0.3, shape).astype(np.float32)
-      for key, shape in parameter_shapes(task).items()
+      for key, shape in parameter_shapes(task.model).items()
     }
     if name == "detector":
       # So that labels of all kinds win somewhere.

@@ -1,0 +1,44 @@
+"""Names and shapes of a model's parameters."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from splitner_jax.inputs.packing import Group
+
+
+def parameter_shapes(model: Any) -> dict[str, tuple[int, ...]]:
+  """Shapes of a model's parameters by name; nothing is computed.
+
+  Args:
+    model: one of those in `heads`.
+  """
+  token: np.ndarray = np.zeros(8, np.int32)
+  table: np.ndarray = np.zeros((8, 8), np.int32)
+  arrays = dict.fromkeys(
+    ("input_ids", "token_types", "positions", "segments", "parts", "targets"),
+    token,
+  )
+  arrays |= {"char_index": token, "pattern_index": token, "pos_ids": token}
+  arrays |= {
+    f"{name}_{width}": table
+    for name in ("char", "pattern")
+    for width in ("short", "long")
+  }
+  # All layers are alike, and tracing them all would be half of a model's load.
+  encoder = model.encoder
+  model = model.clone(encoder=dataclasses.replace(encoder, num_layers=1))
+  variables = jax.eval_shape(
+    lambda key, batch: model.init(key, batch, (Group(1, 8),)),
+    jax.random.key(0),
+    arrays | {"ranges": np.zeros((8, 2), np.int32)},
+  )
+  flat = traverse_util.flatten_dict(variables["params"], sep="/")
+  return {
+    name.replace("/layer_0/", f"/layer_{i}/"): leaf.shape
+    for name, leaf in flat.items()
+    for i in range(encoder.num_layers if "/layer_0/" in name else 1)
+  }
