@@ -192,6 +192,6 @@ def task_names(system: str) -> list[str]:
 
 def biased(system: System, o_bias: float) -> Any:
   """The system, whose finder decodes with another `o_bias`."""
-  name = system.FINDER
-  task = dataclasses.replace(getattr(system, name), o_bias=o_bias)
-  return dataclasses.replace(system, **{name: task})
+  task = dataclasses.replace(system.finder, o_bias=o_bias)
+  changed: dict[str, Any] = {system.FINDER: task}
+  return dataclasses.replace(system, **changed)

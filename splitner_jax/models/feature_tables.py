@@ -21,9 +21,6 @@ from splitner_jax.models import features
 from splitner_jax.models.heads import TokenClassifier
 from splitner_jax.models.lstm import LSTM_SIZE, input_gates
 
-ROW_AXIS = {"char": 0, "pattern": 1}
-"""The axis of each feature's table that counts rows."""
-
 
 def empty(model: TokenClassifier, name: str, rows: int) -> np.ndarray:
   """A table without texts, for the feature `name`."""
@@ -50,11 +47,12 @@ def fill(
       `features`; `rows`, int32[U of both], where they belong: K of those that
       are none.
   """
-  compute = _character_rows if name == "char" else _pattern_rows
-  new = compute(model, params, (texts["short"], texts["long"]))
-  if ROW_AXIS[name]:
-    return table.at[:, texts["rows"]].set(new, mode="drop")
-  return table.at[texts["rows"]].set(new, mode="drop")
+  both, rows = (texts["short"], texts["long"]), texts["rows"]
+  if name == "char":
+    new = _character_rows(model, params, both)
+    return table.at[rows].set(new, mode="drop")
+  new = _pattern_rows(model, params, both)
+  return table.at[:, rows].set(new, mode="drop")
 
 
 def _character_rows(
