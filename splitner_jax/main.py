@@ -1,63 +1,6 @@
-"""Trains and scores SplitNER on a corpus:
+"""`python -m splitner_jax.main` trains and scores; see `commands.train`."""
 
-python -m splitner_jax.main --config=configs/wnut17.py
-
-Any field of the config can be given: --config.learning_rate=1e-4
---config.backbone=minilm --config.data.dir=FOLDER. The same command again goes
-on where an earlier run was cut off. configs/common.py explains each field.
-"""
-
-import os
-import pathlib
-
-from absl import app, flags
-from ml_collections import config_flags
-
-from splitner_jax import cli, memory
-from splitner_jax.errors import UserError
-
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "a file of configs/, and `:variant` if it has any"
-)
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "for checkpoints and reports (runs/<config name>)"
-)
-_CHECK = flags.DEFINE_boolean(
-  "check", False, "read all the data, say what is in it, and stop"
-)
-
-
-def _default_workdir() -> str:
-  """runs/wnut17 for configs/wnut17.py, runs/wnut17-paper for its :paper."""
-  path = config_flags.get_config_filename(flags.FLAGS["config"])
-  name, _, variant = os.path.basename(path).partition(":")
-  stem = name.removesuffix(".py")
-  return os.path.join("runs", f"{stem}-{variant}" if variant else stem)
-
-
-def main(argv: list[str]) -> None:
-  del argv
-  memory.keep_freed()
-  workdir = pathlib.Path(_WORKDIR.value or _default_workdir())
-  try:
-    # Imported here: --help and wrong flags need not wait for JAX.
-    from splitner_jax import experiment, runtime
-
-    runtime.start_log()
-    if _CHECK.value:
-      print(experiment.check_data(_CONFIG.value))
-    else:
-      experiment.run(_CONFIG.value, workdir)
-  except UserError as e:
-    cli.fail(str(e))
-  except KeyboardInterrupt:
-    cli.stopped()
-
+from splitner_jax.commands import cli
 
 if __name__ == "__main__":
-  app.run(
-    main,
-    flags_parser=lambda argv: cli.parse_flags(
-      argv, lambda: cli.check_config(_CONFIG.value)
-    ),
-  )
+  cli.run("train")

@@ -10,13 +10,7 @@ import pytest
 from splitner_jax.inputs import patterns
 from splitner_jax.inputs.batches import Batch, Batcher
 from splitner_jax.inputs.examples import Examples
-from splitner_jax.inputs.packing import (
-  Group,
-  Layout,
-  Packer,
-  Placement,
-  Shape,
-)
+from splitner_jax.inputs.packing import Group, Layout, Packer, Placement, Shape
 from splitner_jax.inputs.text_tables import SHORT_WIDTH, TextKeys
 from tests import random_examples
 

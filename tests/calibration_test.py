@@ -1,6 +1,7 @@
 """Temperature, calibration error, and thresholds with their command."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import shutil
@@ -10,12 +11,16 @@ import numpy as np
 import pytest
 from absl import flags
 
-from splitner_jax import calibration, metrics, model_folder, tune_thresholds
-from splitner_jax.calibration import Counts, Judged, Target
+from splitner_jax.commands import cli, tune
 from splitner_jax.data import formats
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
-from splitner_jax.errors import UserError
-from splitner_jax.trained import Thresholds, TrainedSystem
+from splitner_jax.evaluation import calibration, metrics
+from splitner_jax.evaluation.calibration import Counts, Judged, Target
+from splitner_jax.experiment import calibrate
+from splitner_jax.inference import model_folder
+from splitner_jax.inference.ner_model import Thresholds, TrainedSystem
+from splitner_jax.runtime import compilation
+from splitner_jax.runtime.errors import UserError
 from tests import tiny_system
 
 
@@ -197,7 +202,7 @@ def sentences(trained: TrainedSystem) -> list[Sentence]:
 
 def test_calibration_of_a_system(trained: TrainedSystem, sentences):
   system = trained.system(32)
-  calibrated, found = calibration.calibrate(system, sentences)
+  calibrated, found = calibrate.calibrate(system, sentences)
   assert found["temperature"] == calibrated.classifier.temperature != 1.0
   plain, warm = system.predict(sentences), calibrated.predict(sentences)
   for row, other in zip(plain, warm, strict=True):
@@ -207,7 +212,7 @@ def test_calibration_of_a_system(trained: TrainedSystem, sentences):
     judged = Judged.of(sentences, predicted)
     return calibration.expected_calibration_error(judged.scores, judged.correct)
 
-  errors = calibration.score_errors(calibrated, sentences, warm)
+  errors = calibrate.score_errors(calibrated, sentences, warm)
   assert errors == pytest.approx({"before": error(plain), "after": error(warm)})
   assert errors["before"] != errors["after"]
   assert (
@@ -219,12 +224,12 @@ def test_calibration_of_a_system(trained: TrainedSystem, sentences):
     dataclasses.replace(s, spans=(*s.spans, Span(0, 1, "unknown")))
     for s in sentences
   ]
-  assert calibration.calibrate(system, more)[1] == {
+  assert calibrate.calibrate(system, more)[1] == {
     key: pytest.approx(value) for key, value in found.items()
   }
 
   unlabelled = [dataclasses.replace(s, spans=()) for s in sentences]
-  again, found = calibration.calibrate(system, unlabelled)
+  again, found = calibrate.calibrate(system, unlabelled)
   assert again.classifier.temperature == 1.0
   assert found["type_on_gold_dev"] == {"before": 0.0, "after": 0.0}
 
@@ -243,8 +248,8 @@ def test_recall_is_bought(trained: TrainedSystem, sentences):
   timid = dataclasses.replace(
     trained, tasks={**trained.tasks, "detector": detector}
   )
-  tuned, text = tune_thresholds.tune(timid, sentences, Target("recall", 0.4))
-  assert tuned.tasks["detector"].o_bias in tune_thresholds.O_BIASES
+  tuned, text = tune.tune(timid, sentences, Target("recall", 0.4))
+  assert tuned.tasks["detector"].o_bias in tune.O_BIASES
   assert "o_bias of the detector: 1 before" in text
   assert "recall 40.00 is reached" in text
   kept = tuned.thresholds
@@ -268,20 +273,16 @@ def dev(sentences, tmp_path: pathlib.Path) -> pathlib.Path:
 
 def _command(monkeypatch: pytest.MonkeyPatch, **values) -> int | str | None:
   """Runs the command; its status."""
-  monkeypatch.setattr(flags, "FLAGS", flags.FlagValues())
-  monkeypatch.setattr(
-    tune_thresholds.app,
-    "run",
-    lambda main, flags_parser: main(flags_parser(argv)),
-  )
-  monkeypatch.setattr("splitner_jax.runtime.use_compilation_cache", lambda: 0)
-  monkeypatch.setattr(tune_thresholds, "absl_logging", mock.Mock())
-  argv = ["calibration", *(f"--{k}={v}" for k, v in values.items())]
-  for name in ("model", "data", "target"):
-    flags.DEFINE_string(name, None, "", flag_values=flags.FLAGS)
-  monkeypatch.setattr(flags, "DEFINE_string", lambda *_, **__: None)
+  own = flags.FlagValues()
+  define = functools.partial(flags.DEFINE_string, flag_values=own)
+  monkeypatch.setattr(flags, "FLAGS", own)
+  monkeypatch.setattr(flags, "DEFINE_string", define)
+  monkeypatch.setattr(compilation, "use_compilation_cache", lambda: 0)
+  monkeypatch.setattr(tune, "absl_logging", mock.Mock())
+  tune.define_flags()
+  argv = ["tune", *(f"--{k}={v}" for k, v in values.items())]
   try:
-    tune_thresholds.run()
+    tune.main(cli.parse_flags(argv, tune.check_flags))
   except SystemExit as e:
     return e.code
   return 0

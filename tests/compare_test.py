@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from splitner_jax import compare, metrics
-from splitner_jax.errors import UserError
+from splitner_jax.evaluation import metrics, significance
+from splitner_jax.experiment import compare
+from splitner_jax.runtime.errors import UserError
 
 SENTENCES = 60
 GOLD = np.arange(SENTENCES) % 3
@@ -18,7 +19,7 @@ def counts(right: float, seed: int = 0) -> np.ndarray:
 
 
 def report(per_sentence, *, split="test", content="c0ffee", system="splitner"):
-  packed = compare.pack(per_sentence)
+  packed = significance.pack(per_sentence)
   return {
     "config": {"system": system},
     "corpus": {"name": "wnut17", "content_hash": content},
@@ -33,13 +34,13 @@ def put(path, result) -> str:
 
 
 def test_pack_and_unpack():
-  packed = compare.pack(counts(0.5))
+  packed = significance.pack(counts(0.5))
   assert packed.keys() == {"gold", "predicted", "correct"}
   assert packed["gold"].startswith("0 1 2 0 1 2 ")
   assert json.loads(json.dumps(packed)) == packed
-  np.testing.assert_array_equal(compare.unpack(packed), counts(0.5))
+  np.testing.assert_array_equal(significance.unpack(packed), counts(0.5))
   nothing = np.zeros((3, 0), np.int64)
-  assert compare.unpack(compare.pack(nothing)).shape == (3, 0)
+  assert significance.unpack(significance.pack(nothing)).shape == (3, 0)
 
 
 @pytest.mark.parametrize(
@@ -55,12 +56,12 @@ def test_pack_and_unpack():
 )
 def test_unpack_of_nonsense(change):
   packed = {"gold": "1 1 1", "predicted": "1 1 1", "correct": "1 0 1"}
-  assert compare.unpack(packed).sum() == 8
+  assert significance.unpack(packed).sum() == 8
   with pytest.raises(ValueError, match="counts"):
-    compare.unpack(packed | change)
+    significance.unpack(packed | change)
   del packed["gold"]
   with pytest.raises(ValueError, match="gold"):
-    compare.unpack(packed)
+    significance.unpack(packed)
 
 
 def cells(line: str) -> list[str]:

@@ -16,7 +16,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 import jax
 import pytest
 
-from splitner_jax.cache import cache_dir
+from splitner_jax.runtime.cache import cache_dir
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _USER_CACHE = cache_dir()

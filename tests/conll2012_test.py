@@ -6,7 +6,7 @@ import pytest
 
 from splitner_jax.data import conll2012, formats
 from splitner_jax.data.sentences import Sentence, Span
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.errors import UserError
 
 
 def row(word: str, name: str, document: str = "nw/x/00/x_0001") -> str:

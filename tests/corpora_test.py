@@ -11,12 +11,12 @@ import urllib.request
 
 import pytest
 
-from splitner_jax.cache import cache_dir
 from splitner_jax.data import corpora, formats
 from splitner_jax.data.corpora import sources
 from splitner_jax.data.corpora.wnut17 import Wnut17
 from splitner_jax.data.sentences import Sentence, Span
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.cache import cache_dir
+from splitner_jax.runtime.errors import UserError
 
 _FILES = {
   "train": (

@@ -9,12 +9,16 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from configs import wnut17
-from splitner_jax import experiment, forward, parallel, pretrained, train
+from splitner_jax import pretrained
 from splitner_jax.data import formats
 from splitner_jax.data.sentences import Sentence
-from splitner_jax.errors import UserError
+from splitner_jax.experiment import run, task_specs
+from splitner_jax.inference import forward
 from splitner_jax.inputs.text_tables import TableRows
 from splitner_jax.models.heads import PooledClassifier, TokenClassifier
+from splitner_jax.runtime import devices
+from splitner_jax.runtime.errors import UserError
+from splitner_jax.training import loop
 from tests import random_examples, tiny
 
 # The reference's alphabet has no id for other characters.
@@ -67,12 +71,12 @@ def config(tmp_path, features):
 
 
 def test_a_pair_is_scored_as_it_is(config, tmp_path):
-  result = experiment.run(config, tmp_path / "run")
+  result = run.run(config, tmp_path / "run")
 
   assert result["training"]["detector"]["steps"] == 0
   assert result["test"]["all_sentences"]["predicted"] > 0
   # The order of the types is the checkpoint's, not the corpus's.
-  prepared = experiment.prepare(config)
+  prepared = task_specs.prepare(config)
   assert prepared.corpus.types == ["location", "person"]
   assert prepared.parts["classifier"].task.labels == ("person", "location")
   predictions = formats.read(tmp_path / "run/predictions/test.jsonl")
@@ -86,7 +90,7 @@ def test_a_pair_is_scored_as_it_is(config, tmp_path):
 
 @pytest.mark.parametrize("features", [("char",)])
 def test_the_reference_reads_texts_by_its_own_rules(config):
-  part = experiment.prepare(config).parts["detector"]
+  part = task_specs.prepare(config).parts["detector"]
 
   assert part.task.features == ("char",)
   assert not part.task.model.mask_char_padding
@@ -96,9 +100,9 @@ def test_the_reference_reads_texts_by_its_own_rules(config):
 @pytest.mark.parametrize("features", [("char",)])
 def test_characters_outside_its_alphabet_are_left_out(config, monkeypatch):
   """In training, and in inference as well."""
-  part = experiment.prepare(config).parts["detector"]
+  part = task_specs.prepare(config).parts["detector"]
   sentences = [Sentence(("é", "a"))]
-  setup = train.prepare(part.task, part.settings, sentences)
+  setup = loop.prepare(part.task, part.settings, sentences)
   batch, _ = next(setup.batches(0))
   device, at = np.divmod(batch.places, batch.arrays["targets"].shape[1])
   learnt = batch.arrays["char_short"][
@@ -116,7 +120,7 @@ def test_characters_outside_its_alphabet_are_left_out(config, monkeypatch):
     return rows, fills
 
   monkeypatch.setattr(TableRows, "find", watched)
-  params = parallel.replicate(setup.fresh_state(part.fill).params)
+  params = devices.replicate(setup.fresh_state(part.fill).params)
   run = forward.Forward(forward.Programs(part.task, 8), params)
   run(part.task.encode(sentences)[0])
 
@@ -129,7 +133,7 @@ def test_characters_outside_its_alphabet_are_left_out(config, monkeypatch):
 
 def test_training_goes_on_from_a_checkpoint(config, tmp_path):
   config.epochs = 1
-  result = experiment.run(config, tmp_path / "run")
+  result = run.run(config, tmp_path / "run")
   assert result["training"]["detector"]["steps"] > 0
 
 
@@ -138,23 +142,23 @@ def test_types_are_never_guessed(config, tmp_path):
   unnamed = {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}
   path.write_text(json.dumps(json.loads(path.read_text()) | unnamed))
   with pytest.raises(UserError, match=r"config.classifier.labels=A,B"):
-    experiment.prepare(config)
+    task_specs.prepare(config)
   config.classifier.labels = "person,thing"
   with pytest.raises(UserError, match="the corpus has location"):
-    experiment.prepare(config)
+    task_specs.prepare(config)
   config.classifier.labels = "person,location"
-  labels = experiment.prepare(config).parts["classifier"].task.labels
+  labels = task_specs.prepare(config).parts["classifier"].task.labels
   assert labels == ("person", "location")
 
 
 def test_a_checkpoint_of_another_scheme_is_refused(config):
   config.detector.scheme = "BIO"
   with pytest.raises(UserError, match=r"config.detector.scheme: BIO has 3"):
-    experiment.prepare(config)
+    task_specs.prepare(config)
 
 
 def test_its_encoder_serves_as_a_backbone(config, tmp_path):
   config.backbone = config.detector.checkpoint
   config.detector.checkpoint = config.classifier.checkpoint = None
-  result = experiment.run(config, tmp_path / "run")
+  result = run.run(config, tmp_path / "run")
   assert result["config"]["backbone"] == config.backbone

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from splitner_jax import export, model_folder, pretrained
-from splitner_jax.errors import UserError
+from splitner_jax import pretrained
+from splitner_jax.commands import export
+from splitner_jax.inference import model_folder
+from splitner_jax.runtime.errors import UserError
 from tests import runs
 
 

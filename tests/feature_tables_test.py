@@ -6,13 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from splitner_jax import parallel
-from splitner_jax.forward import Forward, Programs
+from splitner_jax.inference.forward import Forward, Programs
 from splitner_jax.inputs import patterns
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.packing import num_tokens
 from splitner_jax.models.bert import EncoderConfig
 from splitner_jax.models.heads import TokenClassifier
+from splitner_jax.runtime import devices
 from tests import random_examples
 
 _LABELS = 5
@@ -86,7 +86,7 @@ def test_the_same_logits(features: tuple[str, ...], reference: bool) -> None:
   )
   expected = _computed_anew(model, params, examples, reference)
   assert expected.std() > 0.1
-  run = Forward(Programs(task, 8), parallel.replicate(params))
+  run = Forward(Programs(task, 8), devices.replicate(params))
   # From an empty table and from a full one; in several batches and alone.
   for _ in range(2):
     np.testing.assert_allclose(run(examples), expected, atol=1e-5, rtol=0)

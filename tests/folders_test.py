@@ -6,8 +6,8 @@ from typing import Any
 
 import huggingface_hub
 import pytest
-from checkpoints import CONFIG, fails, write
 from huggingface_hub import errors
+from paper_checkpoints import CONFIG, fails, write
 
 from splitner_jax import pretrained
 

@@ -7,7 +7,7 @@ import pytest
 from splitner_jax.data import formats
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.data.tags import spans_to_tags
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.errors import UserError
 
 CORPUS = [
   (["Ana", "Lima", "met", "Bo", "#"], [(0, 2, "person"), (3, 4, "person")]),

@@ -12,11 +12,12 @@ import pytest
 from flax import linen as nn
 from jax import numpy as jnp
 
-from splitner_jax import forward, parallel
-from splitner_jax.forward import Forward, Programs
+from splitner_jax.inference import forward
+from splitner_jax.inference.forward import Forward, Programs
 from splitner_jax.inputs import patterns
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.packing import num_tokens
+from splitner_jax.runtime import devices
 from tests import random_examples
 
 _LONGEST = 200
@@ -86,7 +87,7 @@ def _forward(
     targets_per_token=targets_per_token,
     probe=lambda: random_examples.make([1]),
   )
-  params = parallel.replicate({"scale": np.float32(1)})
+  params = devices.replicate({"scale": np.float32(1)})
   return Forward(Programs(task, batch_size), params, **options)
 
 
@@ -174,7 +175,7 @@ def test_whatever_comes_programs_stay_the_same(calls: int) -> None:
 def test_the_same_programs_for_all_parameters() -> None:
   run = _forward(_FEATURES)
   other = Forward(
-    run.programs, parallel.replicate({"scale": np.float32(2)}), progress=False
+    run.programs, devices.replicate({"scale": np.float32(2)}), progress=False
   )
   for examples in _random_sets(_LONGEST, [5, 70, 30]):
     expected = _expected(examples, _FEATURES)
@@ -269,16 +270,16 @@ def test_batch_size_is_the_most_of_a_batch() -> None:
 
 def test_padding() -> None:
   run = _forward(batch_size=8)
-  devices = parallel.device_count()
+  num_devices = devices.device_count()
   for lengths, read in (
     # A row for each device.
     ([5], 128),
-    ([128] * 3 * devices, 3 * 128),
-    ([_LONGEST] * 2 * devices, 2 * _LONGEST),
-    ([_LONGEST] + [128] * devices, _LONGEST + 128),
+    ([128] * 3 * num_devices, 3 * 128),
+    ([_LONGEST] * 2 * num_devices, 2 * _LONGEST),
+    ([_LONGEST] + [128] * num_devices, _LONGEST + 128),
   ):
     run(random_examples.make(lengths))
-    assert run.padding == pytest.approx(1 - sum(lengths) / (devices * read))
+    assert run.padding == pytest.approx(1 - sum(lengths) / (num_devices * read))
   assert len(run(random_examples.make([]))) == 0
   assert run.padding == 0
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from splitner_jax import train
 from splitner_jax.data.sentences import Sentence, Span
-from splitner_jax.errors import UserError
 from splitner_jax.reproduce import imbalance
+from splitner_jax.runtime.errors import UserError
+from splitner_jax.training import loop
 from tests import tiny
 
 
@@ -104,15 +104,15 @@ def inputs(tmp_path, monkeypatch):
 def test_losses_are_compared_and_none_is_trained_twice(tmp_path, monkeypatch):
   trained = []
   given: list[Any] = []
-  whole = train.train
+  whole = loop.train
 
   def watched(programs, settings, splits, fill, folder):
-    trained.append((programs.task.loss.__name__, folder.name))
+    trained.append((settings.loss, folder.name))
     if not given:  # One training is enough of a test.
       given.append(whole(programs, settings, splits, fill, folder))
     return given[0]
 
-  monkeypatch.setattr(train, "train", watched)
+  monkeypatch.setattr(loop, "train", watched)
   monkeypatch.setattr(imbalance, "COMPARED", ("dice",))
   page = _run(tmp_path)
   # The third run finds nothing to do, and needs no data for that.
@@ -149,7 +149,7 @@ def test_a_workdir_of_other_settings_is_refused(tmp_path, monkeypatch):
     (folder / "checkpoints" / "latest" / "2").mkdir(parents=True)
     raise InterruptedError
 
-  monkeypatch.setattr(train, "train", cut_off)
+  monkeypatch.setattr(loop, "train", cut_off)
   with pytest.raises(InterruptedError):
     _run(tmp_path)
   with pytest.raises(UserError, match="holds another run"):

@@ -6,7 +6,7 @@ import pytest
 
 from splitner_jax.data import jsonl
 from splitner_jax.data.sentences import Span
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.errors import UserError
 
 WORDS = [
   ("Ana", "Lima", "met", "Bo", "#"),

@@ -7,9 +7,9 @@ import types
 import numpy as np
 import pytest
 
-from splitner_jax.errors import UserError
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.reproduce import lengths
+from splitner_jax.runtime.errors import UserError
 from tests import tiny
 
 

@@ -8,7 +8,7 @@ import pytest
 from jax import numpy as jnp
 from jax.test_util import check_grads
 
-from splitner_jax import losses
+from splitner_jax.training import losses
 
 
 def _naive_cross_entropy(

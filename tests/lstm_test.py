@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from splitner_jax import parallel
 from splitner_jax.inputs.packing import Group, Layout, longest_row, num_tokens
 from splitner_jax.models import lstm
+from splitner_jax.runtime import devices
 
 # Rows that stand alone in a lane, two behind each other, more, too many.
 _LAYOUT = (Group(1, 21), Group(5, 10), Group(3, 4), Group(2, 3))
@@ -23,7 +23,7 @@ def _there_and_back(
     lanes = lstm.to_lanes(tokens, layout)
     return lanes, lstm.from_lanes(lanes, layout)
 
-  return parallel.to_host(jax.jit(run)(tokens))
+  return devices.to_host(jax.jit(run)(tokens))
 
 
 def test_lanes() -> None:

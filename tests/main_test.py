@@ -11,9 +11,9 @@ import time
 import pytest
 
 from configs import wnut17
-from splitner_jax import experiment
-from splitner_jax.errors import UserError
-from splitner_jax.workdir import claimed
+from splitner_jax.experiment import run
+from splitner_jax.experiment.run_folder import claimed
+from splitner_jax.runtime.errors import UserError
 from tests import runs, tiny
 
 
@@ -141,7 +141,7 @@ def config(tmp_path):
 
 def _refused(config, workdir: pathlib.Path) -> str:
   with pytest.raises(UserError) as caught:
-    experiment.run(config, workdir)
+    run.run(config, workdir)
   message = str(caught.value)
   assert "\n" not in message
   assert not (workdir / "report.json").exists()
@@ -247,7 +247,7 @@ def test_workdir_of_another_config(config, session_cache):
   workdir, _ = runs.finished(session_cache / "tiny")
   before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*")}
   with pytest.raises(UserError) as caught:
-    experiment.run(config, workdir)
+    run.run(config, workdir)
   assert re.fullmatch(
     rf"--workdir {re.escape(str(workdir))}: holds another run "
     r"\(backbone is '.*' there, '.*' here\); choose another --workdir, or "

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from splitner_jax.data.sentences import Sentence, Span
-from splitner_jax.errors import UserError
 from splitner_jax.inputs.examples import Example, Examples
 from splitner_jax.inputs.mention_examples import MentionQuestions
 from splitner_jax.inputs.tokenizer import Tokenizer
+from splitner_jax.runtime.errors import UserError
 from tests import tiny, tiny_tasks
 from tests.tiny_tasks import WORDS
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from configs import common
-from splitner_jax import train
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
+from splitner_jax.experiment.settings import task_settings
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.tokenizer import Tokenizer
-from splitner_jax.settings import task_settings
+from splitner_jax.training import loop
 from tests import tiny, tiny_tasks
 from tests.tiny_tasks import SENTENCE, WORDS
 
@@ -183,7 +183,7 @@ def test_batch_size_counts_mentions(context: str, tokenizer: Tokenizer) -> None:
   sentences = [Sentence(WORDS, spans)] * 200
   config = common.get_config()
   config.batch_size = 48
-  setup = train.prepare(task, task_settings(config, "classifier"), sentences)
+  setup = loop.prepare(task, task_settings(config, "classifier"), sentences)
   assert setup.plan.count == (600 if context == "own" else 200)
   # Examples of one length fill no row quite.
   assert 32 < 600 / setup.plan.batches < 52

@@ -8,9 +8,9 @@ import pytest
 from seqeval import metrics as seqeval
 from seqeval.scheme import IOB2
 
-from splitner_jax import metrics
 from splitner_jax.data.sentences import ScoredSpan, Span
 from splitner_jax.data.tags import tags_to_spans
+from splitner_jax.evaluation import metrics
 
 A, B, C = Span(0, 1, "x"), Span(2, 4, "y"), Span(5, 6, "x")
 

@@ -1,7 +1,7 @@
 """The model card."""
 
 from configs import common
-from splitner_jax import model_card
+from splitner_jax.experiment import model_card
 
 
 def test_card():

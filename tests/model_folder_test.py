@@ -12,10 +12,11 @@ import pytest
 from flax import traverse_util
 from safetensors.numpy import load_file, save_file
 
-from splitner_jax import model_folder, parallel
 from splitner_jax.data.text import TextStyle
-from splitner_jax.errors import UserError
-from splitner_jax.trained import Thresholds, TrainedSystem
+from splitner_jax.inference import model_folder
+from splitner_jax.inference.ner_model import Thresholds, TrainedSystem
+from splitner_jax.runtime import devices
+from splitner_jax.runtime.errors import UserError
 from tests import tiny_system
 
 
@@ -58,7 +59,7 @@ def test_round_trip(trained: TrainedSystem, saved: pathlib.Path):
       if field.name != "tokenizer":
         assert getattr(again, field.name) == getattr(task, field.name)
     one, other = (
-      traverse_util.flatten_dict(parallel.to_host(t.params[name]))
+      traverse_util.flatten_dict(devices.to_host(t.params[name]))
       for t in (trained, loaded)
     )
     assert one.keys() == other.keys()
@@ -72,8 +73,8 @@ _ENCODER = {
   "num_layers", "position_offset", "type_vocab_size", "vocab_size",
 }  # fmt: skip
 _TASK = {
-  "encoder", "is_roberta", "kind", "loss", "max_length", "question",
-  "reference", "tokenizer",
+  "encoder", "is_roberta", "kind", "max_length", "question", "reference",
+  "tokenizer",
 }  # fmt: skip
 _TOKEN = _TASK | {
   "char_vocab_size", "double_sep", "features", "labels_on",
@@ -103,7 +104,7 @@ def test_the_format_stays(kind: str, tmp_path: pathlib.Path):
     "format_version", "library", "min_score", "system", "tasks", "text_style",
     "thresholds", "version",
   }  # fmt: skip
-  assert (config["format_version"], config["system"]) == (3, kind)
+  assert (config["format_version"], config["system"]) == (4, kind)
   assert {
     name: (fields["kind"], fields.keys())
     for name, fields in config["tasks"].items()
@@ -266,7 +267,7 @@ def tensors(folder: pathlib.Path, change) -> None:
     (lambda f: (f / "config.json").unlink(), "no model of splitner_jax"),
     (lambda f: (f / "config.json").write_text("{"), "no model of splitner_jax"),
     (lambda f: edit(f, lambda c: c.update(library="x")), "no model of spl"),
-    (lambda f: edit(f, lambda c: c.update(format_version=4)), "is newer than"),
+    (lambda f: edit(f, lambda c: c.update(format_version=5)), "is newer than"),
     (lambda f: edit(f, lambda c: c.pop("system")), "'system' is missing"),
     (lambda f: edit(f, lambda c: c.update(system="x")), "none of splitner"),
     (
@@ -274,7 +275,7 @@ def tensors(folder: pathlib.Path, change) -> None:
       "'detector' is missing",
     ),
     (
-      lambda f: edit(f, lambda c: c["tasks"]["detector"].update(loss="x")),
+      lambda f: edit(f, lambda c: c["tasks"]["detector"].pop("encoder")),
       "config.json: not as this program writes it",
     ),
     (

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from splitner_jax import model_folder
-from splitner_jax.errors import UserError
+from splitner_jax.inference import model_folder
 from splitner_jax.inputs import patterns
 from splitner_jax.inputs.batches import Batch
 from splitner_jax.inputs.examples import Examples
@@ -23,6 +22,7 @@ from splitner_jax.models.bert import (
   attention_biases,
 )
 from splitner_jax.models.heads import PooledClassifier, TokenClassifier
+from splitner_jax.runtime.errors import UserError
 from tests import random_examples, tiny_system
 
 Model = TokenClassifier | PooledClassifier

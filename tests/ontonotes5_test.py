@@ -10,7 +10,7 @@ import pytest
 
 from splitner_jax.data import corpora
 from splitner_jax.data.sentences import Span
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.errors import UserError
 
 _LANGUAGE = "data/english/annotations"
 

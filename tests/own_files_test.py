@@ -11,7 +11,7 @@ import pytest
 from splitner_jax.data import corpora
 from splitner_jax.data.sentences import Sentence, Span
 from splitner_jax.data.tags import spans_to_tags
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.errors import UserError
 
 _SENTENCES = [
   (("Ada", "Lima", "met", "Bo", "#"), (Span(0, 2, "PER"), Span(3, 4, "PER"))),

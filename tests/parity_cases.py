@@ -14,9 +14,10 @@ import numpy as np
 from jax import numpy as jnp
 from safetensors import numpy as safetensors_numpy
 
-from splitner_jax import losses, pretrained
+from splitner_jax import pretrained
 from splitner_jax.inputs.packing import Group
 from splitner_jax.models import heads
+from splitner_jax.training import losses
 
 Arrays = dict[str, np.ndarray]
 

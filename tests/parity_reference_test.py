@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from parity_cases import SMALL_CASES, Case
 
-from splitner_jax import optimizer, pretrained
+from splitner_jax import pretrained
+from splitner_jax.training import optimizer
 
 _FOLDER = pathlib.Path(
   os.environ.get("SPLITNER_PARITY_DIR")

@@ -10,10 +10,11 @@ import pytest
 import tokenizers
 from jax import numpy as jnp
 
-from splitner_jax import losses, optimizer, pretrained
+from splitner_jax import pretrained
 from splitner_jax.inputs.packing import Group
 from splitner_jax.models import bert
 from splitner_jax.pretrained import tensors, torch_files
+from splitner_jax.training import losses, optimizer
 
 torch = pytest.importorskip(
   "torch", reason="PyTorch is not installed: launch/test.sh --parity"

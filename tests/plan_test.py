@@ -10,11 +10,7 @@ from splitner_jax.inputs import plan as plan_module
 from splitner_jax.inputs.batches import Batcher
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.layouts import inference_shapes
-from splitner_jax.inputs.packing import (
-  Packer,
-  Placement,
-  num_tokens,
-)
+from splitner_jax.inputs.packing import Packer, Placement, num_tokens
 from splitner_jax.inputs.plan import Plan, make_plan
 from splitner_jax.inputs.text_tables import SHORT_WIDTH, TextKeys
 from tests import random_examples

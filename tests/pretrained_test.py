@@ -8,7 +8,7 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
-from checkpoints import (
+from paper_checkpoints import (
   CONFIG,
   cnn_tensors,
   detector_tensors,

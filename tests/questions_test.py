@@ -2,8 +2,8 @@
 
 import pytest
 
-from splitner_jax.errors import UserError
 from splitner_jax.inputs import questions
+from splitner_jax.runtime.errors import UserError
 
 
 def test_question_about_a_mention() -> None:

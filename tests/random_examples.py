@@ -6,12 +6,7 @@ import numpy as np
 
 from splitner_jax.inputs.batches import Batch, Batcher
 from splitner_jax.inputs.examples import Examples
-from splitner_jax.inputs.packing import (
-  Group,
-  Packer,
-  Shape,
-  num_tokens,
-)
+from splitner_jax.inputs.packing import Group, Packer, Shape, num_tokens
 from splitner_jax.inputs.ragged import flat_ranges, offsets
 from splitner_jax.inputs.text_tables import TextKeys
 

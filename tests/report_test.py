@@ -5,9 +5,10 @@ import re
 
 import pytest
 
-from splitner_jax import metrics, report
 from splitner_jax.data import corpora, formats
 from splitner_jax.data.sentences import Span
+from splitner_jax.evaluation import metrics
+from splitner_jax.experiment import report
 from tests import runs
 
 _SPLITS = ("dev", "test")

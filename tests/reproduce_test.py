@@ -9,9 +9,9 @@ import types
 
 import pytest
 
-from splitner_jax.errors import UserError
+from splitner_jax.experiment.settings import as_json
 from splitner_jax.reproduce import pages, paper, runs
-from splitner_jax.settings import as_json
+from splitner_jax.runtime.errors import UserError
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ import os, runpy, signal, sys
 import jax
 import numpy as np
 
-from splitner_jax import checkpoint, tasks, train
+from splitner_jax import tasks
+from splitner_jax.training import checkpoints, loop
 
 point = sys.argv.pop(1)
 
@@ -37,14 +38,14 @@ def before(call, owner, name, action):
 if point == "in an epoch":
   # At the second checkpoint, with the first one on the disk.
   action = lambda self, *args: self.wait()
-  before(2, checkpoint.Checkpoints, "save_latest", action)
+  before(2, checkpoints.Checkpoints, "save_latest", action)
 if point == "in an evaluation":
   before(2, tasks.TokenTask, "evaluate", tasks.TokenTask.predict)
 if point == "between the tasks":
   action = lambda *args: None
   before(1, tasks.MentionTask, "training_examples", action)
 
-whole = train.train
+whole = loop.train
 
 def keeping(programs, settings, splits, fill, folder):
   params, progress = whole(programs, settings, splits, fill, folder)
@@ -52,7 +53,7 @@ def keeping(programs, settings, splits, fill, folder):
   np.savez(folder / "returned.npz", *leaves)
   return params, progress
 
-train.train = keeping
+loop.train = keeping
 runpy.run_module("splitner_jax.main", run_name="__main__", alter_sys=True)
 """
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from splitner_jax import parallel
-from splitner_jax.forward import Forward, Programs
+from splitner_jax.inference.forward import Forward, Programs
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.models.heads import POOLINGS
 from splitner_jax.models.shapes import parameter_shapes
+from splitner_jax.runtime import devices
 from splitner_jax.tasks import MentionTask
 from tests import tiny, tiny_tasks
 
@@ -30,7 +30,7 @@ def _forward(task: MentionTask) -> Forward:
     for name, shape in parameter_shapes(task.model).items()
   }
   params = traverse_util.unflatten_dict(flat, sep="/")
-  return Forward(Programs(task), parallel.replicate(params))
+  return Forward(Programs(task), devices.replicate(params))
 
 
 @pytest.mark.parametrize("is_roberta", [False, True])

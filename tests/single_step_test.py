@@ -9,11 +9,11 @@ import pytest
 
 from splitner_jax import tasks
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
-from splitner_jax.errors import UserError
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.tokenizer import Tokenizer
-from splitner_jax.systems import SingleQA, SingleSeqTag, biased
+from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks.overlaps import first_listed, likeliest
+from splitner_jax.tasks.systems import SingleQA, SingleSeqTag, biased
 from tests import tiny, tiny_tasks
 from tests.tiny_tasks import ENCODER, settings, text
 

@@ -7,7 +7,7 @@ import pytest
 
 from splitner_jax.data import tags
 from splitner_jax.data.sentences import Span
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.errors import UserError
 
 CORPUS_SCHEMES = ("BIO", "IOB1", "BIOES", "BILOU")
 MODEL_SCHEMES = ("BO", "BIO", "BIOE", "BIOES")

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from splitner_jax import losses, tasks
+from splitner_jax import tasks
 from splitner_jax.data.sentences import Sentence, Span
 from splitner_jax.data.tags import LabelScheme
-from splitner_jax.errors import UserError
 from splitner_jax.inputs.examples import Example, Examples
 from splitner_jax.inputs.tokenizer import Tokenizer
-from splitner_jax.systems import SplitNER
+from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks import tokens
+from splitner_jax.tasks.systems import SplitNER
 from tests import tiny, tiny_tasks
 from tests.tiny_tasks import SENTENCE, TYPES, WORDS
 
@@ -235,7 +235,7 @@ def test_bias_of_o(tokenizer: Tokenizer) -> None:
     [spans] = task.predict(lambda _, kept=kept: kept, [Sentence(WORDS)])
     assert [span.start for span in spans] == starts
     assert all(0.25 < span.score < 1 for span in spans)
-    # They may be remembered: see `calibration.remembering`.
+    # They may be remembered: see `base.remembering`.
     np.testing.assert_array_equal(kept, logits)
 
 
@@ -252,7 +252,7 @@ def test_nothing_found_and_nothing_asked(tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize(
-  "setting", ["features=all", "labels_on=words", "loss=hinge", "scheme=XYZ"]
+  "setting", ["features=all", "labels_on=words", "scheme=XYZ"]
 )
 def test_wrong_settings(tokenizer: Tokenizer, setting: str) -> None:
   field, value = setting.split("=")
@@ -263,15 +263,11 @@ def test_wrong_settings(tokenizer: Tokenizer, setting: str) -> None:
 
 
 def test_settings_reach_the_task(tokenizer: Tokenizer) -> None:
-  task = tiny_tasks.detector(
-    tokenizer, features="pattern", loss="dice", scheme="BIO"
-  )
+  task = tiny_tasks.detector(tokenizer, features="pattern", scheme="BIO")
   assert task.features == task.model.features == ("pattern",)
   assert task.model.num_labels == 3
-  assert task.loss is losses.LOSSES["dice"]
-  classifier = tiny_tasks.classifier(tokenizer, loss="cross_entropy")
+  classifier = tiny_tasks.classifier(tokenizer)
   assert classifier.model.num_labels == 2
-  assert classifier.loss is losses.LOSSES["cross_entropy"]
 
 
 def test_too_short_for_two_words(tokenizer: Tokenizer) -> None:

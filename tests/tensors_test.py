@@ -3,7 +3,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from checkpoints import encoder_tensors, fails
+from paper_checkpoints import encoder_tensors, fails
 from safetensors import numpy as safetensors_numpy
 
 from splitner_jax.pretrained.tensors import read_tensors

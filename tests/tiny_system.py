@@ -11,14 +11,15 @@ import numpy as np
 from flax import traverse_util
 
 from configs import common
-from splitner_jax import parallel, pretrained, tasks
+from splitner_jax import pretrained, tasks
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.data.text import TextStyle
+from splitner_jax.experiment.settings import task_settings
+from splitner_jax.inference.ner_model import Thresholds, TrainedSystem
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.models.shapes import parameter_shapes
-from splitner_jax.settings import task_settings
-from splitner_jax.systems import task_names
-from splitner_jax.trained import Thresholds, TrainedSystem
+from splitner_jax.runtime import devices
+from splitner_jax.tasks.systems import task_names
 from tests import tiny
 
 TYPES = ("location", "person", "thing")
@@ -74,7 +75,7 @@ def make(
     if name == "detector":
       # So that labels of all kinds win somewhere.
       flat["classifier/bias"] -= np.array([-0.8, 0.6, 2.4, -1.1], np.float32)
-    params[name] = parallel.replicate(
+    params[name] = devices.replicate(
       traverse_util.unflatten_dict(flat, sep="/")
     )
   return TrainedSystem(kind, parts, params, card="# A card\n")

@@ -12,11 +12,12 @@ from jax import numpy as jnp
 from ml_collections import ConfigDict
 
 from configs import common
-from splitner_jax import losses, parallel, train
-from splitner_jax.forward import Forward, Programs
+from splitner_jax.experiment.settings import task_settings
+from splitner_jax.inference.forward import Forward, Programs
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.packing import num_tokens
-from splitner_jax.settings import task_settings
+from splitner_jax.runtime import devices
+from splitner_jax.training import loop
 from tests import random_examples
 
 
@@ -47,7 +48,6 @@ class Task:
   f1: Sequence[float] = ()
   features: tuple[str, ...] = ()
   lengths: Sequence[int] = (4,) * 16
-  loss: losses.Loss = losses.cross_entropy
   name: str = "detector"
   model: nn.Module = dataclasses.field(default_factory=Model)
   tokenizer: ClassVar = types.SimpleNamespace(
@@ -65,7 +65,7 @@ class Task:
 
   def evaluate(self, run: Forward, sentences) -> dict[str, Any]:
     # `train` binds the parameters to the forward pass.
-    self.evaluated.append(parallel.to_host(run.params))
+    self.evaluated.append(devices.to_host(run.params))
     if self.reads:
       examples, _ = self.training_examples(sentences)
       assert len(run(examples)) == len(examples.targets)
@@ -86,6 +86,6 @@ def run(
   fill: Callable[[Any], Any] = lambda params: params,
   **fields: Any,
 ) -> tuple[Any, dict[str, Any]]:
-  """Trains it; see `train.train`."""
+  """Trains it; see `loop.train`."""
   programs = Programs(task)
-  return train.train(programs, settings(**fields), ([], []), fill, folder)
+  return loop.train(programs, settings(**fields), ([], []), fill, folder)

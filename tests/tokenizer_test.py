@@ -11,7 +11,6 @@ import pytest
 import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
 
-from splitner_jax.errors import UserError
 from splitner_jax.inputs import tokenizer as tokenizer_module
 from splitner_jax.inputs.tokenizer import (
   MAX_WORD_PIECES,
@@ -21,6 +20,7 @@ from splitner_jax.inputs.tokenizer import (
   stitch,
   windows,
 )
+from splitner_jax.runtime.errors import UserError
 from tests import tiny
 
 

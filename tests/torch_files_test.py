@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoints import fails
+from paper_checkpoints import fails
 
-from splitner_jax.errors import UserError
 from splitner_jax.pretrained import torch_files
+from splitner_jax.runtime.errors import UserError
 
 
 def _value(value: Any) -> bytes:

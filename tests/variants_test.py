@@ -10,10 +10,12 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import common, wnut17
-from splitner_jax import SplitNER, experiment, joining, seeds
-from splitner_jax.checkpoint import Checkpoints
+from splitner_jax import SplitNER
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
+from splitner_jax.experiment import run, seeds
+from splitner_jax.inference import decoding
 from splitner_jax.tasks import MentionTask
+from splitner_jax.training.checkpoints import Checkpoints
 from tests import tiny
 
 
@@ -62,7 +64,7 @@ def _cut_off(config, workdir: pathlib.Path, task: str) -> None:
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(Checkpoints, "save_latest", watched)
     with pytest.raises(_CutOffError):
-      experiment.run(config, workdir)
+      run.run(config, workdir)
   assert not (workdir / "report.json").exists()
 
 
@@ -96,7 +98,7 @@ def test_a_system_from_start_to_use(
   config = _config(session_cache / "variants", variant, **fields)
   workdir = tmp_path / "run"
   _cut_off(config, workdir, cut)
-  result = experiment.run(config, workdir)
+  result = run.run(config, workdir)
 
   written = json.loads((workdir / "report.json").read_text())
   assert json.loads(json.dumps(result)) == written
@@ -161,7 +163,7 @@ def test_the_two_steps_joined(session_cache, tmp_path, monkeypatch):
       "detector.epochs": 4,
     },
   )
-  result = experiment.run(config, tmp_path / "run")
+  result = run.run(config, tmp_path / "run")
   training = result["training"]
   assert training.keys() == {
     "detector", "detector-fold0", "detector-fold1", "classifier",
@@ -207,7 +209,7 @@ def test_frozen_backbone_and_part_of_speech(tmp_path):
       "learning_rate": 0.01,
     }
   )
-  result = experiment.run(config, tmp_path / "run")
+  result = run.run(config, tmp_path / "run")
   # The part of speech says it all.
   assert result["dev"]["detection"]["f1"] > 90
   ner = SplitNER.from_pretrained(str(tmp_path / "run" / "model"))
@@ -221,7 +223,7 @@ def test_seeds(session_cache, tmp_path, capsys):
     "single_seqtag",
     **{"tagger.features": "none", "seeds": "3,5"},
   )
-  result = experiment.run(config, tmp_path / "run")
+  result = run.run(config, tmp_path / "run")
   each = [
     json.loads((tmp_path / "run" / f"seed-{s}" / "report.json").read_text())
     for s in (3, 5)
@@ -244,7 +246,7 @@ def test_seeds(session_cache, tmp_path, capsys):
   old = tmp_path / "run" / "seed-3" / "report.json"
   before = old.stat().st_mtime_ns
   (tmp_path / "run" / "seed-5" / "report.json").unlink()
-  assert experiment.run(config, tmp_path / "run") == result
+  assert run.run(config, tmp_path / "run") == result
   assert old.stat().st_mtime_ns == before
   of_seed = ConfigDict(each[0]["config"])
   content = each[0]["corpus"]["content_hash"]
@@ -281,13 +283,13 @@ def test_decoding_is_chosen_by_f1_over_all_sentences():
 
   words = ("x", "y", "z")
   two = Sentence(words, (Span(0, 1, "a"), Span(1, 2, "a")))
-  system, found = joining.tune_decoding(System(Finder()), [two])
+  system, found = decoding.tune_decoding(System(Finder()), [two])
   # The least change of those that are best.
   assert (system.finder.o_bias, system.min_score) == (-1.0, 0.0)
   assert (found["f1"], found["f1_before"]) == (100, 0)
   # All are found at once, the second and third wrongly.
   one = Sentence(words, (Span(0, 1, "a"),))
   at_once = System(Finder(), limits=(-0.5, -0.5, -0.5))
-  system, found = joining.tune_decoding(at_once, [one])
+  system, found = decoding.tune_decoding(at_once, [one])
   assert (system.finder.o_bias, system.min_score) == (-0.5, 0.45)
   assert found["f1"] == 100

@@ -10,7 +10,7 @@ from splitner_jax.data import formats
 from splitner_jax.data.corpora.corpus import Corpus
 from splitner_jax.data.corpora.sources import SPLIT_NAMES
 from splitner_jax.data.sentences import Sentence, Span
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.errors import UserError
 
 _EXAMPLES = 3
 _MAX_FILES = 6  # of a split, to be named one by one

@@ -11,9 +11,9 @@ import os
 import re
 from collections.abc import Collection, Iterator
 
-from splitner_jax.data.lines import read_lines
 from splitner_jax.data.sentences import Sentence, Span
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.files import read_lines
 
 _DOCUMENT, _WORD, _POS, _NAME = 0, 3, 4, 10
 

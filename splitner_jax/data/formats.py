@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from splitner_jax.data import conll2012, jsonl
 from splitner_jax.data import tags as tags_lib
-from splitner_jax.data.lines import read_lines, write_whole
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.data.words import BLANKS, check_word
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.files import read_lines, write_whole
 
 _Path = str | os.PathLike[str]
 

@@ -8,11 +8,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from splitner_jax.data.lines import read_lines
 from splitner_jax.data.sentences import Sentence, Span
 from splitner_jax.data.text import Word, words_with_offsets
 from splitner_jax.data.words import BLANKS, check_word
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.files import read_lines
 
 _LABEL = re.compile("[^\t\r\n\v\f\ud800-\udfff]+")
 

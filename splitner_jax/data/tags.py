@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterable, Sequence
 
 from splitner_jax.data.sentences import Span
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.errors import UserError
 
 # Corpus schemes: the prefixes of a mention's last word and of a mention of one
 # word, where the scheme marks them. BIO is also known as IOB2.

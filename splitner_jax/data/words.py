@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.errors import UserError
 
 BLANKS = " \t\r\n\v\f"
 """The blanks of file formats only: a word may hold any other character, also

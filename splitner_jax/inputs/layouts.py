@@ -8,13 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from splitner_jax.inputs.packing import (
-  Group,
-  Layout,
-  Packer,
-  Shape,
-  num_tokens,
-)
+from splitner_jax.inputs.packing import Group, Layout, Packer, Shape, num_tokens
 
 CAPACITY_MULTIPLE = 16
 _LENGTH_MULTIPLE = 8

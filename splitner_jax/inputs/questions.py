@@ -6,7 +6,7 @@ A question is a list of words, so that it is tokenised like the sentence.
 import re
 from collections.abc import Mapping, Sequence
 
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.errors import UserError
 
 # Types whose labels say too little, or too much of how they are written, to be
 # asked for. All others read well once they are split into words.

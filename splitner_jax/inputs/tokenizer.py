@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import transformers
 
-from splitner_jax.errors import UserError
 from splitner_jax.inputs.ragged import flat_ranges, offsets
+from splitner_jax.runtime.errors import UserError
 
 MAX_WORD_PIECES = 64
 """A word has at most this many subwords; the rest of it is not read."""

@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from splitner_jax.cache import cache_dir
-from splitner_jax.errors import UserError
 from splitner_jax.models.bert import ACTIVATIONS, EncoderConfig
+from splitner_jax.runtime.cache import cache_dir
+from splitner_jax.runtime.errors import UserError
 
 TOKENIZER_FILES = (
   "tokenizer.json",

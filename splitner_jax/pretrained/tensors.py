@@ -7,8 +7,8 @@ import numpy as np
 import safetensors
 from safetensors import numpy as safetensors_numpy
 
-from splitner_jax.errors import UserError
 from splitner_jax.pretrained import torch_files
+from splitner_jax.runtime.errors import UserError
 
 Tensors = dict[str, np.ndarray]
 

@@ -21,7 +21,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from jax import numpy as jnp
 
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.errors import UserError
 
 _DTYPES: dict[str, np.dtype] = {
   "DoubleStorage": np.dtype("<f8"),

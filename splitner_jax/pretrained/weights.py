@@ -17,7 +17,6 @@ import numpy as np
 from flax import traverse_util
 from safetensors import numpy as safetensors_numpy
 
-from splitner_jax.errors import UserError
 from splitner_jax.pretrained.folders import (
   TOKENIZER_FILES,
   Backbone,
@@ -25,6 +24,7 @@ from splitner_jax.pretrained.folders import (
 )
 from splitner_jax.pretrained.table import Entry, canonical, published, table
 from splitner_jax.pretrained.tensors import Tensors, read_tensors
+from splitner_jax.runtime.errors import UserError
 
 Params = Mapping[str, Any]
 

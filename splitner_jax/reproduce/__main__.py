@@ -16,8 +16,9 @@ import pathlib
 
 from absl import app, flags
 
-from splitner_jax import cli, memory
-from splitner_jax.errors import UserError
+from splitner_jax.commands import cli
+from splitner_jax.runtime import memory
+from splitner_jax.runtime.errors import UserError
 
 _BACKBONE = flags.DEFINE_string("backbone", "minilm", "of all runs")
 _EPOCHS = flags.DEFINE_integer("epochs", 3, "of all runs of a table")
@@ -39,9 +40,9 @@ def _make_table(name: str, dataset: str) -> tuple[pathlib.Path, list[str]]:
   """Makes what is missing; returns the page, and the runs that failed."""
   import tqdm
 
-  from splitner_jax.data.lines import write_whole
+  from splitner_jax.experiment.settings import parse_seeds
   from splitner_jax.reproduce import pages, paper, runs
-  from splitner_jax.settings import parse_seeds
+  from splitner_jax.runtime.files import write_whole
 
   if dataset not in paper.DATASETS:
     raise UserError(
@@ -91,10 +92,10 @@ def _check_own(name: str, rest: list[str]) -> None:
 def main(argv: list[str]) -> None:
   memory.keep_freed()
   # Imported here: --help and wrong arguments need not wait for JAX.
-  from splitner_jax import runtime
   from splitner_jax.reproduce import imbalance, lengths, pages
+  from splitner_jax.runtime import progress
 
-  runtime.start_log()
+  progress.start_log()
   results = pathlib.Path(_RESULTS.value)
   name, *rest = argv[1:]
   failed: list[str] = []

@@ -17,16 +17,18 @@ from typing import Any
 
 import tqdm
 
-from splitner_jax import experiment, train
-from splitner_jax.data.lines import temporary_path, write_whole
 from splitner_jax.data.sentences import Sentence, Span
-from splitner_jax.errors import UserError
-from splitner_jax.forward import Forward, Programs
-from splitner_jax.losses import LOSSES
-from splitner_jax.report import machine, markdown_table
+from splitner_jax.evaluation.tables import markdown_table
+from splitner_jax.experiment import task_specs
+from splitner_jax.experiment.report import machine
+from splitner_jax.experiment.run_folder import claimed
+from splitner_jax.inference.forward import Forward, Programs
 from splitner_jax.reproduce import paper
-from splitner_jax.runtime import use_compilation_cache
-from splitner_jax.workdir import claimed
+from splitner_jax.runtime.compilation import use_compilation_cache
+from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.files import temporary_path, write_whole
+from splitner_jax.training import loop
+from splitner_jax.training.losses import LOSSES
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +169,7 @@ def run(
   config.learning_rate = learning_rate
   config.seed = seed
   use_compilation_cache()
-  prepared = experiment.prepare(config)
+  prepared = task_specs.prepare(config)
   corpus, part = prepared.corpus, prepared.parts["classifier"]
   folder = workdir / "imbalance" / dataset
 
@@ -193,7 +195,7 @@ def run(
       log.info("imbalance: %s", name)
       task = dataclasses.replace(part.task, loss=LOSSES[name])
       programs = Programs(task, part.settings.inference_batch_size)
-      params, progress = train.train(
+      params, progress = loop.train(
         programs, part.settings, splits, part.fill, folder / name
       )
       forward = Forward(programs, params, progress=True)
@@ -243,7 +245,7 @@ def _write_page(report: dict[str, Any], page: pathlib.Path) -> None:
 
 def draw(report: dict[str, Any], path: pathlib.Path) -> None:
   """Draws macro F1 on dev by epoch, a line for each loss, as a PNG."""
-  # As in `error_report.draw_confusion`: no pyplot, which keeps state.
+  # As in `error_analysis.draw_confusion`: no pyplot, which keeps state.
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
   from PIL import Image

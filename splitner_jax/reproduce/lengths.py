@@ -17,16 +17,20 @@ import tqdm
 from ml_collections import ConfigDict
 
 from configs import common
-from splitner_jax import parallel, pretrained, tasks, train
-from splitner_jax.data.lines import write_whole
+from splitner_jax import pretrained, tasks
 from splitner_jax.data.sentences import Sentence, Span
-from splitner_jax.errors import UserError
-from splitner_jax.forward import Forward, Programs
+from splitner_jax.evaluation.tables import markdown_table
+from splitner_jax.experiment.report import machine
+from splitner_jax.experiment.settings import task_settings
+from splitner_jax.inference.forward import Forward, Programs
 from splitner_jax.inputs.tokenizer import Tokenizer
-from splitner_jax.report import machine, markdown_table
 from splitner_jax.reproduce import paper
-from splitner_jax.runtime import compute_dtype, use_compilation_cache
-from splitner_jax.settings import task_settings
+from splitner_jax.runtime import devices
+from splitner_jax.runtime.compilation import use_compilation_cache
+from splitner_jax.runtime.devices import compute_dtype
+from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.files import write_whole
+from splitner_jax.training import loop
 
 TYPES = ("person", "location", "organization", "product", "event")
 FEATURES = {
@@ -90,19 +94,19 @@ class _Program:
     self._task = task
     self._state: Any = None
 
-  def step(self, setup: train.Setup) -> Callable[[int], None]:
+  def step(self, setup: loop.Setup) -> Callable[[int], None]:
     """A function that makes one training step, with the making of its batch."""
     steps = {
-      layout: parallel.compile_step(setup.make_step(layout))
+      layout: devices.compile_step(setup.make_step(layout))
       for layout in setup.layouts()
     }
     coming = (batch for n in itertools.count() for batch, _ in setup.batches(n))
 
     def step(_: int) -> None:
       if self._state is None:
-        self._state = parallel.replicate(setup.fresh_state())
+        self._state = devices.replicate(setup.fresh_state())
       batch = next(coming)
-      arrays = parallel.put_batch(batch.arrays)
+      arrays = devices.put_batch(batch.arrays)
       self._state, measured = steps[batch.layout](self._state, arrays)
       float(measured["loss"])
 
@@ -126,11 +130,11 @@ class _Tasks(NamedTuple):
 
   def setup(
     self, name: str, sentences: Sequence[Sentence], batch: int
-  ) -> train.Setup:
+  ) -> loop.Setup:
     """The training of a task, in batches of so many examples on average."""
     settings = self.settings[name]
     settings.batch_size = batch
-    return train.prepare(getattr(self, name), settings, sentences)
+    return loop.prepare(getattr(self, name), settings, sentences)
 
 
 def _tasks(backbone: str, features: str, length: int) -> _Tasks:

@@ -5,12 +5,17 @@ import statistics
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from splitner_jax import metrics
-from splitner_jax.compare import SAMPLES, is_significant, p_value, unpack
-from splitner_jax.report import markdown_table
+from splitner_jax.evaluation import metrics
+from splitner_jax.evaluation.significance import (
+  SAMPLES,
+  is_significant,
+  p_value,
+  unpack,
+)
+from splitner_jax.evaluation.tables import markdown_table
+from splitner_jax.experiment.seeds import mean_and_deviation
 from splitner_jax.reproduce import paper
 from splitner_jax.reproduce.runs import RUNS, Budget, reports, shown_command
-from splitner_jax.seeds import mean_and_deviation
 
 Reports = list[dict[str, Any]]
 

@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from configs import common
-from splitner_jax.data.lines import write_whole
-from splitner_jax.errors import UserError
-from splitner_jax.experiment import load_corpus
-from splitner_jax.settings import as_json, flat, task_settings
-from splitner_jax.systems import task_names
+from splitner_jax.experiment.corpus import load_corpus
+from splitner_jax.experiment.settings import as_json, flat, task_settings
+from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.files import write_whole
+from splitner_jax.tasks.systems import task_names
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,10 @@
 """Tasks: how sentences become model inputs, and logits become answers.
 
-A task is a frozen record with a model, a loss and functions of sentences:
+A task is a frozen record with a model and functions of sentences:
 `encode` makes examples, `decode` reads answers off the logits of their targets.
-It holds no parameters; `train` and `systems` bring them. The argument `run` is
-a function of examples that returns these logits (a `forward.Forward`).
+It holds no parameters; `training` and `inference` bring them. The argument
+`run` is a function of examples that returns these logits (an
+`inference.forward.Forward`).
 """
 
 from splitner_jax.tasks.base import Run, Task

@@ -6,13 +6,12 @@ from ml_collections import ConfigDict
 
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.data.tags import MODEL_SCHEMES, LabelScheme
-from splitner_jax.errors import UserError
 from splitner_jax.inputs import patterns, questions
 from splitner_jax.inputs.tokenizer import Tokenizer
-from splitner_jax.losses import LOSSES
 from splitner_jax.models.bert import EncoderConfig
 from splitner_jax.models.heads import TokenClassifier
 from splitner_jax.pretrained import Head
+from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks.base import check_room, choice
 from splitner_jax.tasks.tokens import LABELS_ON, TokenTask
 
@@ -196,7 +195,6 @@ def _token_task(
       mask_char_padding=head is None,
       pos_vocab_size=1 + len(pos_tags) if "pos" in features else 0,
     ),
-    loss=choice(f"{name}.loss", settings.loss, LOSSES),
     tokenizer=tokenizer,
     scheme=scheme,
     questions=questions,

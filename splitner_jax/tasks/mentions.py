@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from splitner_jax import metrics
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
-from splitner_jax.errors import UserError
+from splitner_jax.evaluation import metrics
 from splitner_jax.inputs import questions
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.mention_examples import (
@@ -21,9 +20,9 @@ from splitner_jax.inputs.mention_examples import (
   Place,
 )
 from splitner_jax.inputs.tokenizer import Tokenizer
-from splitner_jax.losses import LOSSES, Loss
 from splitner_jax.models.bert import EncoderConfig
 from splitner_jax.models.heads import POOLINGS, PooledClassifier
+from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks.base import Run, check_room, choice, log_softmax
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,6 @@ class MentionTask:
 
   name: str
   model: PooledClassifier
-  loss: Loss
   tokenizer: Tokenizer
   labels: tuple[str, ...]
   question: tuple[str, ...]
@@ -195,7 +193,6 @@ def span_classification(
   return MentionTask(
     name="classifier",
     model=PooledClassifier(encoder, len(types) + settings.none_class, pooling),
-    loss=choice("classifier.loss", settings.loss, LOSSES),
     tokenizer=tokenizer,
     labels=tuple(types),
     question=questions.parse(

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from flax import linen as nn
 
-from splitner_jax import metrics
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.data.tags import LabelScheme
-from splitner_jax.errors import UserError
+from splitner_jax.evaluation import metrics
 from splitner_jax.inputs.examples import Examples, join_tokens
 from splitner_jax.inputs.ragged import flat_ranges, offsets
 from splitner_jax.inputs.tokenizer import (
@@ -19,7 +18,7 @@ from splitner_jax.inputs.tokenizer import (
   stitch,
   windows,
 )
-from splitner_jax.losses import Loss
+from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks.base import Run, log_softmax
 from splitner_jax.tasks.overlaps import likeliest
 
@@ -49,7 +48,6 @@ class TokenTask:
 
   name: str
   model: nn.Module
-  loss: Loss
   tokenizer: Tokenizer
   scheme: LabelScheme
   questions: tuple[tuple[str, ...], ...]

@@ -8,7 +8,7 @@ from splitner_jax.data.corpora.corpus import Corpus
 from splitner_jax.data.corpora.own_files import from_files
 from splitner_jax.data.corpora.sources import SPLIT_NAMES, Source
 from splitner_jax.data.sentences import Sentence
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:
   from splitner_jax.data.corpora.columns_builder import ColumnsBuilder

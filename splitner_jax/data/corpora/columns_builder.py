@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from splitner_jax.cache import cache_dir
 from splitner_jax.data import formats
 from splitner_jax.data.corpora import sources
 from splitner_jax.data.sentences import Sentence, Span
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.cache import cache_dir
+from splitner_jax.runtime.errors import UserError
 
 
 class ColumnsBuilder(tfds.core.GeneratorBasedBuilder):

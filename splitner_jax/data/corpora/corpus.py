@@ -7,7 +7,7 @@ import json
 
 from splitner_jax.data.corpora.sources import SPLIT_NAMES
 from splitner_jax.data.sentences import Sentence
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

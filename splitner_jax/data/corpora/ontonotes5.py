@@ -7,7 +7,7 @@ from splitner_jax.data import conll2012, formats
 from splitner_jax.data.corpora import sources
 from splitner_jax.data.corpora.columns_builder import ColumnsBuilder
 from splitner_jax.data.sentences import Sentence
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.errors import UserError
 
 # What a folder on the way to a file, or the file's name up to its first dot,
 # says about its split; where a tree has several for one, the first one counts:

@@ -9,7 +9,7 @@ from splitner_jax.data import formats
 from splitner_jax.data.corpora.corpus import Corpus
 from splitner_jax.data.corpora.sources import SPLIT_NAMES
 from splitner_jax.data.sentences import Sentence
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.errors import UserError
 
 
 def from_files(

@@ -11,8 +11,8 @@ import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from splitner_jax.cache import cache_dir
-from splitner_jax.errors import UserError
+from splitner_jax.runtime.cache import cache_dir
+from splitner_jax.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""The command lines: flags, messages, exit codes."""

@@ -1,0 +1,173 @@
+"""Tags a file:
+
+python -m splitner_jax.predict --model=FOLDER --input=FILE --output=FILE
+
+reads plain text (one row of output for each line), JSON Lines with "text" or
+"tokens", or columns, and writes --format=jsonl, conll, text, html or brat.
+"""
+
+import itertools
+import os
+import pathlib
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NoReturn
+
+import tqdm
+from absl import flags
+from absl import logging as absl_logging
+
+from splitner_jax.commands import cli
+from splitner_jax.inference import output_formats, pipeline
+from splitner_jax.inference.documents import Row, read_rows
+from splitner_jax.runtime import progress
+from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.files import temporary_path, write_whole
+
+
+def tag(
+  model: str,
+  source: BinaryIO,
+  name: str,
+  *,
+  output_format: str = "jsonl",
+  skip_errors: bool = False,
+  colour: bool = False,
+  batch_size: int = 32,
+  threshold: float | None = None,
+) -> Iterator[str]:
+  """Tags a file, part by part of the output.
+
+  Args:
+    model: folder or hub id; loaded when the first part is asked for.
+    source: the file.
+    name: of the file, for its extension and for messages.
+    output_format: a key of `output_formats.FORMATS`.
+    skip_errors: whether to leave out lines that cannot be read.
+    colour: whether the output goes to a terminal.
+    batch_size: of `SplitNER.from_pretrained`.
+    threshold: of `SplitNER.stream`.
+
+  Raises:
+    UserError: the model cannot be loaded, or a line not be read.
+  """
+  ner = pipeline.SplitNER.from_pretrained(model, batch_size=batch_size)
+  bar = progress.bar(total=_size(source), unit="B", unit_scale=True, short=True)
+  skipped = 0
+
+  def on_error(error: UserError) -> None:
+    nonlocal skipped
+    if not skip_errors:
+      raise error
+    skipped += 1
+    tqdm.tqdm.write(f"skipped: {error}", file=sys.stderr)
+
+  def lines() -> Iterator[bytes]:
+    for line in source:
+      bar.update(len(line))
+      yield line
+
+  with bar:
+    # One copy of the rows is read ahead by as much as is tagged at a time.
+    ahead, rows = itertools.tee(read_rows(lines(), name, on_error))
+    found = ner.stream((row.content for row in ahead), threshold=threshold)
+    style = output_formats.Style(ner.labels, ner.sentences, colour)
+    tagged: Iterator[tuple[Row, list[pipeline.Entity]]] = zip(
+      rows, found, strict=True
+    )
+    yield from output_formats.FORMATS[output_format](tagged, style)
+  if skipped:
+    print(f"skipped {skipped} lines of {name}", file=sys.stderr)
+
+
+def _size(source: BinaryIO) -> int | None:
+  try:
+    return os.fstat(source.fileno()).st_size or None
+  except OSError:
+    return None
+
+
+def _open(path: str) -> BinaryIO:
+  try:
+    return open(path, "rb")
+  except OSError as e:
+    raise UserError(f"--input: {path}: {e.strerror}; check the path") from e
+
+
+def define_flags() -> None:
+  flags.DEFINE_string("model", None, "folder of a model, or its hub id")
+  flags.DEFINE_string("input", "-", "a file, or - for standard input")
+  flags.DEFINE_string("output", "-", "a file, or - for standard output")
+  flags.DEFINE_enum(
+    "format", "jsonl", [*output_formats.FORMATS], "of the output"
+  )
+  flags.DEFINE_enum(
+    "on-error",
+    "fail",
+    ["skip", "fail"],
+    "what to do about a line that is broken",
+  )
+  flags.DEFINE_float(
+    "threshold", None, "the least score; if not given, the model's thresholds"
+  )
+  flags.DEFINE_integer(
+    "batch_size", 32, "sentences that are computed at a time, about"
+  )
+
+
+def check_flags() -> None:
+  if not flags.FLAGS.model:
+    raise UserError("--model is missing; give the folder `model` of a run")
+  if pathlib.Path(flags.FLAGS.output).is_dir():
+    raise UserError(f"--output: {flags.FLAGS.output} is a folder; give a file")
+
+
+def _leave_nothing(unfinished: pathlib.Path) -> None:
+  """Lets ctrl-C and SIGTERM remove an unfinished file before the end.
+
+  An exception would do that too, but one that is raised while JAX is being
+  imported or collects garbage is lost, or crashes the process.
+  """
+
+  def end(number: int, _: Any) -> NoReturn:
+    unfinished.unlink(missing_ok=True)
+    os._exit(128 + number)
+
+  for number in (signal.SIGINT, signal.SIGTERM):
+    if signal.getsignal(number) is not signal.SIG_IGN:
+      signal.signal(number, end)
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  absl_logging.set_verbosity(absl_logging.WARNING)
+  to_terminal = flags.FLAGS.output == "-"
+  if not to_terminal:
+    _leave_nothing(temporary_path(pathlib.Path(flags.FLAGS.output)))
+  try:
+    from_pipe = flags.FLAGS.input == "-"
+    source = sys.stdin.buffer if from_pipe else _open(flags.FLAGS.input)
+    parts = tag(
+      str(flags.FLAGS.model),
+      source,
+      "standard input" if from_pipe else flags.FLAGS.input,
+      output_format=flags.FLAGS.format,
+      skip_errors=flags.FLAGS["on-error"].value == "skip",
+      colour=to_terminal and sys.stdout.isatty(),
+      threshold=flags.FLAGS.threshold,
+      batch_size=flags.FLAGS.batch_size,
+    )
+    if to_terminal:
+      for part in parts:
+        sys.stdout.buffer.write(part.encode())
+      sys.stdout.buffer.flush()
+    else:
+      write_whole(flags.FLAGS.output, parts)
+  except UserError as e:
+    cli.fail(str(e))
+  except KeyboardInterrupt:
+    sys.exit(128 + signal.SIGINT)
+  except BrokenPipeError:
+    # Whoever read our output has enough; Python's own flush must not fail.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,1 @@
+"""One run: a config to corpus, tasks, training, scores and report."""

@@ -1,0 +1,85 @@
+"""The folder of a run: of one config, one corpus, and one process at a time."""
+
+import contextlib
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import filelock
+from ml_collections import ConfigDict
+
+from splitner_jax.experiment.settings import as_json, flat
+from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.files import write_whole
+
+# What may differ between two runs of the same command in one workdir.
+_FREE_FIELDS = ("checkpoint_every",)
+
+
+@contextlib.contextmanager
+def claimed(
+  config: ConfigDict, workdir: pathlib.Path, content_hash: str
+) -> Iterator[None]:
+  """Keeps a workdir to one run: of one config, on one corpus, at a time.
+
+  WORKDIR/config.json has the config and the corpus's `content_hash`. A start
+  that failed before its first checkpoint binds nobody.
+
+  Raises:
+    UserError: it holds another run, another process is at work there, or it
+      cannot be written.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(workdir / ".lock", timeout=0)
+    lock.acquire()
+  except filelock.Timeout as e:
+    raise UserError(
+      f"--workdir {workdir}: another process is at work there; wait for it, or "
+      "choose another --workdir"
+    ) from e
+  except OSError as e:
+    raise _cannot_write(workdir, e) from e
+  try:
+    _claim(as_json(config) | {"content_hash": content_hash}, workdir)
+    yield
+  finally:
+    lock.release()
+
+
+def _claim(mine: dict[str, Any], workdir: pathlib.Path) -> None:
+  """Writes WORKDIR/config.json, or checks that it is of the same run."""
+  path = workdir / "config.json"
+  try:
+    theirs = json.loads(path.read_bytes()) if path.exists() else mine
+    there, here = flat(theirs), flat(mine)
+  except OSError as e:
+    raise _cannot_write(workdir, e) from e
+  except (AttributeError, ValueError) as e:
+    raise UserError(
+      f"{path}: is not a config; delete it, or choose another --workdir"
+    ) from e
+  begun = any(
+    any(workdir.glob(f"{depth}/checkpoints/latest/[0-9]*"))
+    for depth in ("*", "seed-*/*")
+  )
+  # Other keys: the config.json of some other program.
+  if begun or theirs.keys() != mine.keys():
+    for key in sorted(there.keys() | here.keys()):
+      if key in _FREE_FIELDS or there.get(key) == here.get(key):
+        continue
+      if key == "seeds" and there.get(key) and here.get(key):
+        continue  # Each seed has a folder, and some are done.
+      raise UserError(
+        f"--workdir {workdir}: holds another run ({key} is "
+        f"{there.get(key)!r} there, {here.get(key)!r} here); choose another "
+        "--workdir, or delete it"
+      )
+  write_whole(path, [json.dumps(mine, indent=2), "\n"])
+
+
+def _cannot_write(workdir: pathlib.Path, error: OSError) -> UserError:
+  return UserError(
+    f"--workdir {workdir}: cannot be written ({error.strerror}); choose another"
+  )

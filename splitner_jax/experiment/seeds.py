@@ -1,0 +1,137 @@
+"""The same run with several seeds: mean and standard deviation."""
+
+import copy
+import json
+import logging
+import pathlib
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from splitner_jax.evaluation import tables
+from splitner_jax.experiment import report
+from splitner_jax.experiment.run_folder import claimed
+from splitner_jax.experiment.settings import as_json, parse_seeds
+from splitner_jax.runtime.files import write_whole
+
+log = logging.getLogger(__name__)
+
+RunOne = Callable[[ConfigDict, pathlib.Path], dict[str, Any]]
+
+
+def run(
+  config: ConfigDict,
+  workdir: pathlib.Path,
+  content_hash: str,
+  run_one: RunOne,
+) -> dict[str, Any]:
+  """Runs each seed in WORKDIR/seed-N, or goes on where it was cut off.
+
+  Args:
+    config: with `seeds`.
+    workdir: gets the summary as report.json and report.md.
+    content_hash: of the corpus.
+    run_one: the run of one seed.
+
+  Returns:
+    What stands in WORKDIR/report.json; see `summary`.
+  """
+  with claimed(config, workdir, content_hash):
+    results = []
+    for seed in parse_seeds(config.seeds):
+      one = copy.deepcopy(config)
+      one.seed, one.seeds = seed, ""
+      folder = workdir / f"seed-{seed}"
+      done = _finished(one, folder, content_hash)
+      log.info("seed %d%s", seed, ": done" if done else "")
+      results.append(done or run_one(one, folder))
+    result = summary(config, results)
+    write_whole(workdir / "report.md", [markdown(result)])
+    text = json.dumps(result, indent=2) + "\n"
+    write_whole(workdir / "report.json", [text])
+  print(f"\n{table(result)}\n\nreport: {workdir / 'report.md'}")
+  return result
+
+
+def _finished(
+  config: ConfigDict, folder: pathlib.Path, content_hash: str
+) -> dict | None:
+  """The report of a run that need not be repeated."""
+  try:
+    found = json.loads((folder / "report.json").read_bytes())
+    same_data = found["corpus"]["content_hash"] == content_hash
+    same = same_data and found["config"] == as_json(config)
+    return found if same else None
+  except (OSError, ValueError, KeyError, TypeError):
+    return None
+
+
+def mean_and_deviation(values: list[float]) -> tuple[float, float | None]:
+  """The mean, and from two values on the sample standard deviation."""
+  deviation = statistics.stdev(values) if len(values) > 1 else None
+  return statistics.fmean(values), deviation
+
+
+def summary(config: ConfigDict, results: list[dict[str, Any]]) -> dict:
+  """Of each score of each split, `mean`, `deviation` and `values`.
+
+  Args:
+    config: with `seeds`.
+    results: a report of each seed.
+  """
+  scores: dict[str, Any] = {}
+  for split in report.SPLITS:
+    for key in report.ROWS:
+      rows = [r[split][key] for r in results if key in r.get(split, {})]
+      if not rows:
+        continue
+      for measure in ("precision", "recall", "f1"):
+        values = [row[measure] for row in rows]
+        mean, deviation = mean_and_deviation(values)
+        scores.setdefault(split, {}).setdefault(key, {})[measure] = {
+          "mean": mean,
+          "deviation": deviation,
+          "values": values,
+        }
+  return {
+    "config": as_json(config),
+    "corpus": results[0]["corpus"],
+    "seeds": parse_seeds(config.seeds),
+    **scores,
+  }
+
+
+def table(result: dict[str, Any]) -> str:
+  """Mean and standard deviation of each score, Markdown."""
+  title = report.title(result["config"])
+  rows = [["", "split", "precision", "recall", "F1"]]
+  for key, name in report.ROWS.items():
+    for split in report.SPLITS:
+      if key in result.get(split, {}):
+        figures = [
+          _show(result[split][key][m]) for m in ("precision", "recall", "f1")
+        ]
+        rows.append([name.format(title), split, *figures])
+  return tables.markdown_table(rows, left=2)
+
+
+def _show(figure: dict[str, Any]) -> str:
+  if figure["deviation"] is None:
+    return f"{figure['mean']:.2f}"
+  return f"{figure['mean']:.2f} ± {figure['deviation']:.2f}"
+
+
+def markdown(result: dict[str, Any]) -> str:
+  """The whole report.md."""
+  corpus, config = result["corpus"], result["config"]
+  seeds = ", ".join(map(str, result["seeds"]))
+  parts = [
+    f"# {report.title(config)} on {corpus['name']}, seeds {seeds}",
+    f"Backbone {config['backbone']}; content {corpus['content_hash']}; mean "
+    "and sample standard deviation over the seeds. Each seed has its own "
+    "report in its folder.",
+    table(result),
+  ]
+  return "\n\n".join(parts) + "\n"

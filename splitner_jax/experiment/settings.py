@@ -1,0 +1,113 @@
+"""From a config to what a run and each of its tasks are told."""
+
+import json
+from typing import Any, NoReturn
+
+from ml_collections import ConfigDict
+
+from splitner_jax.runtime.errors import UserError
+from splitner_jax.tasks.base import choice
+from splitner_jax.tasks.systems import SYSTEMS, task_names
+from splitner_jax.training.losses import AVERAGES, LOSSES
+
+# The least that a field may be, at the top level and in the tasks' parts.
+_LEAST = {
+  "batch_size": 1,
+  "epochs": 0,
+  "patience": 1,
+  "weight_decay": 0,
+  "inference_batch_size": 1,
+  "checkpoint_every": 1,
+  "row_length": 0,
+  "seed": 0,
+}
+
+_MOST_SEED = 2**32 - 1
+
+
+def task_settings(config: ConfigDict, name: str) -> ConfigDict:
+  """A task's part of the config; what it leaves open is the top level's."""
+  settings = ConfigDict(
+    {
+      key: value
+      for key, value in config.items()
+      if not isinstance(value, ConfigDict)
+    }
+  )
+  for key, value in config[name].items():
+    if value is not None or key not in settings:
+      settings[key] = value
+  return settings
+
+
+def check_config(config: ConfigDict) -> None:
+  """Raises UserError for values that no run can have."""
+  if config.system not in SYSTEMS:
+    raise UserError(
+      f"config.system: {config.system!r} is none of {', '.join(SYSTEMS)}"
+    )
+  parse_seeds(config.seeds)
+  for name in task_names(config.system):
+    settings = task_settings(config, name)
+
+    def refuse(key: str, why: str, name=name, settings=settings) -> NoReturn:
+      own = config[name].get(key) is not None
+      field = f"config.{name}.{key}" if own else f"config.{key}"
+      raise UserError(f"{field}: {settings[key]} is {why}")
+
+    for key, least in _LEAST.items():
+      if not settings[key] >= least:
+        refuse(key, f"below the least, {least}")
+    for key in ("learning_rate", "clip_norm"):
+      if not settings[key] > 0:
+        refuse(key, "not positive")
+    choice(f"{name}.loss", settings.loss, LOSSES)
+    if settings.loss_average not in AVERAGES:
+      refuse("loss_average", f"none of {', '.join(AVERAGES)}")
+    if not 0 <= settings.dropout < 1:
+      refuse("dropout", "not in [0, 1)")
+    if settings.seed > _MOST_SEED:
+      refuse("seed", f"above the most, {_MOST_SEED}")
+  if config.data.limit < 0:
+    raise UserError(f"config.data.limit: {config.data.limit} is below 0")
+  for field, least in (("context", 1), ("max_context", 1), ("folds", 2)):
+    value = config.classifier[field]
+    # `context` may be a number, see tasks/mentions.py.
+    if isinstance(value, int) and value < least:
+      raise UserError(f"config.classifier.{field}: {value} is below {least}")
+
+
+def parse_seeds(text: str) -> list[int]:
+  """Reads `config.seeds`, such as 1,2,3; empty: none.
+
+  Raises:
+    UserError: it is something else, or names a seed twice.
+  """
+  try:
+    seeds = [int(part) for part in text.split(",")] if text else []
+  except ValueError:
+    seeds = [-1]
+  if len(set(seeds)) < len(seeds) or not all(
+    0 <= seed <= _MOST_SEED for seed in seeds
+  ):
+    raise UserError(
+      f"config.seeds: {text!r} is no list of different numbers from 0 to "
+      f"{_MOST_SEED}, such as 1,2,3"
+    )
+  return seeds
+
+
+def as_json(config: ConfigDict) -> dict[str, Any]:
+  """The config as reports and config.json have it."""
+  return json.loads(config.to_json_best_effort())
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+  """The fields of nested dicts, by names such as `data.dir`."""
+  fields: dict[str, Any] = {}
+  for key, value in tree.items():
+    if isinstance(value, dict):
+      fields |= flat(value, f"{prefix}{key}.")
+    else:
+      fields[prefix + key] = value
+  return fields

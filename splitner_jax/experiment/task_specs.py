@@ -1,0 +1,165 @@
+"""The tasks that a config describes, with all that they are trained from."""
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from splitner_jax import pretrained, tasks
+from splitner_jax.data import corpora
+from splitner_jax.experiment.corpus import load_corpus
+from splitner_jax.experiment.settings import (
+  check_config,
+  task_settings,
+)
+from splitner_jax.inference.forward import Programs
+from splitner_jax.inputs import questions
+from splitner_jax.inputs.tokenizer import Tokenizer
+from splitner_jax.runtime.devices import compute_dtype
+from splitner_jax.runtime.errors import UserError
+from splitner_jax.tasks.from_settings import pos_tags
+from splitner_jax.tasks.systems import task_names
+
+log = logging.getLogger(__name__)
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """A task of an experiment with all that it is trained from.
+
+  Attributes:
+    settings: its part of the config, common fields filled in.
+    backbone: where its first weights are.
+    programs: the same for evaluation in training and afterwards.
+  """
+
+  task: Any
+  settings: ConfigDict
+  backbone: pretrained.Backbone
+
+  @functools.cached_property
+  def programs(self) -> Programs:
+    return Programs(self.task, self.settings.inference_batch_size)
+
+  def fill(self, params: Any) -> Any:
+    """Puts the backbone's, or the checkpoint's, weights into `params`."""
+    whole = self.settings.checkpoint is not None
+    return pretrained.fill(params, self.backbone.folder, complete=whole)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """What a config describes.
+
+  Attributes:
+    corpus: the sentences.
+    kind: the system's key in `systems.SYSTEMS`.
+    parts: its tasks, by name.
+  """
+
+  corpus: corpora.Corpus
+  kind: str
+  parts: dict[str, Part]
+
+
+def _backbone(settings: ConfigDict) -> tuple[pretrained.Backbone, Tokenizer]:
+  """The encoder's sizes and the tokenizer, as the settings want them."""
+  dtype = compute_dtype(settings.compute_dtype)
+  name = settings.checkpoint or settings.backbone
+  backbone = pretrained.read_backbone(pretrained.resolve(name), dtype=dtype)
+  encoder = dataclasses.replace(
+    backbone.encoder,
+    hidden_dropout=settings.dropout,
+    attention_dropout=settings.dropout,
+  )
+  if settings.max_length > encoder.max_length:
+    raise UserError(
+      f"config.max_length: {settings.max_length} is more than the "
+      f"{encoder.max_length} that {name} can read"
+    )
+  tokenizer = Tokenizer(
+    backbone.folder,
+    backbone.is_roberta,
+    settings.max_length,
+    reference=settings.checkpoint is not None,
+  )
+  return dataclasses.replace(backbone, encoder=encoder), tokenizer
+
+
+def _part(config: ConfigDict, name: str, corpus: corpora.Corpus) -> Part:
+  """A task, as its part of the config describes it."""
+  settings = task_settings(config, name)
+  backbone, tokenizer = _backbone(settings)
+  given = settings, backbone.encoder, tokenizer
+  head = pretrained.read_head(backbone.folder) if settings.checkpoint else None
+  tags = pos_tags(corpus.train)
+  task: tasks.AnyTask
+  if name == "detector":
+    task = tasks.span_detection(*given, head, tags)
+    return Part(task, settings, backbone)
+  types: Sequence[str] = corpus.types
+  if settings.checkpoint:
+    types = _checkpoint_types(settings, backbone, name, corpus.types)
+  if name == "classifier":
+    task = tasks.span_classification(*given, types)
+  elif config.system == "single_seqtag":
+    task = tasks.sequence_tagging(*given, types, head, tags)
+  else:
+    names = questions.parse_type_names(config.data.type_names)
+    task = tasks.type_questions(*given, types, names, head, tags)
+  return Part(task, settings, backbone)
+
+
+def _checkpoint_types(
+  settings: ConfigDict,
+  backbone: pretrained.Backbone,
+  name: str,
+  wanted: Sequence[str],
+) -> Sequence[str]:
+  """The entity types of a checkpoint, in its order."""
+  given = [label for label in settings.labels.split(",") if label]
+  types: Sequence[str] = given
+  if name == "classifier":
+    num_labels = pretrained.read_head(backbone.folder).num_labels
+    types = pretrained.entity_types(backbone.folder, num_labels, given)
+  elif not given:
+    raise UserError(
+      f"config.{name}.labels: not set; name the checkpoint's entity types in "
+      "their order, A,B,..."
+    )
+  unknown = sorted(set(wanted) - set(types))
+  if unknown:
+    raise UserError(
+      f"config.{name}.checkpoint: knows {', '.join(types)}, but the "
+      f"corpus has {', '.join(unknown)}; name its types by the corpus's "
+      f"names with --config.{name}.labels=A,B,..."
+    )
+  return types
+
+
+def prepare(
+  config: ConfigDict, corpus: corpora.Corpus | None = None
+) -> Experiment:
+  """Makes the tasks; nothing is trained or written.
+
+  Args:
+    config: see configs/common.py.
+    corpus: what `config.data` describes, if it is loaded already.
+
+  Raises:
+    UserError: for anything that the user can mend.
+  """
+  check_config(config)
+  corpus = corpus or load_corpus(config.data)
+  log.info("%s", corpus.describe())
+  return Experiment(
+    corpus,
+    config.system,
+    {name: _part(config, name, corpus) for name in task_names(config.system)},
+  )

@@ -1,0 +1,1 @@
+"""From parameters to entities: the model, its folder, the pipeline."""

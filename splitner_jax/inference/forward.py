@@ -1,0 +1,267 @@
+"""Examples in, logits out: the compiled forward passes of a model."""
+
+import functools
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent import futures
+from typing import Any
+
+import numpy as np
+
+from splitner_jax.inputs.batches import Batch, Batcher
+from splitner_jax.inputs.examples import Examples
+from splitner_jax.inputs.layouts import inference_shapes
+from splitner_jax.inputs.packing import (
+  Layout,
+  Packer,
+  Placement,
+  Shape,
+  num_tokens,
+)
+from splitner_jax.inputs.text_tables import TableRows, Texts
+from splitner_jax.models import feature_tables
+from splitner_jax.runtime import devices
+from splitner_jax.runtime.progress import bar
+from splitner_jax.tasks import Task
+
+TABLE_ROWS = {"char": 65_536, "pattern": 4_096}
+"""Texts that a feature's table keeps: a few megabytes, and 32 MB."""
+_FILLED = {"char": (128, 16), "pattern": (32, 16)}
+"""Short and long texts that are computed at a time."""
+# Rows of 64 and of 128 tokens take the same time for each token.
+_CPU_ROW_LENGTH = 128
+
+
+class Programs:
+  """The compiled forward passes of a task's model, for any parameters.
+
+  Three at most, for few examples, many, and long ones; and one for each
+  feature that is read from a table, which fills it. Each is compiled when it is
+  needed first.
+
+  Attributes:
+    task: whose model it is.
+    shapes: of the batches.
+  """
+
+  def __init__(self, task: Task, batch_size: int = 32):
+    """Compiles nothing yet.
+
+    Args:
+      task: whose model is to be run.
+      batch_size: inputs of usual length that a batch holds, at most.
+    """
+    self.task = task
+    self.shapes = inference_shapes(
+      batch_size,
+      task.tokenizer.max_length,
+      task.targets_per_token,
+      devices.row_length() or _CPU_ROW_LENGTH,
+      devices.device_count(),
+    )
+    self.table_features = tuple(n for n in task.features if n in TABLE_ROWS)
+    self._forward: dict[Layout, Callable] = {}
+    self._fill: dict[str, Callable] = {}
+    self._lock = threading.Lock()
+
+  def forward(self, layout: Layout) -> Callable:
+    """(params, tables, arrays of a batch) to logits, [devices, M, C].
+
+    Args:
+      layout: the rows of one device.
+    """
+    with self._lock:
+      if layout not in self._forward:
+        model: Any = self.task.model
+        has_tables = bool(self.table_features)
+
+        def run(params: Any, tables: Any, batch: Any) -> Any:
+          more = {"tables": tables} if has_tables else {}
+          return model.apply({"params": params}, batch, layout, **more)
+
+        self._forward[layout] = devices.compile_forward(run)
+      return self._forward[layout]
+
+  def fill(self, name: str) -> Callable:
+    """(params, table, texts) to the table; see `feature_tables.fill`."""
+    with self._lock:
+      if name not in self._fill:
+        model: Any = self.task.model
+        self._fill[name] = devices.compile_update(
+          functools.partial(feature_tables.fill, model, name)
+        )
+      return self._fill[name]
+
+
+class _Table:
+  """A feature's table: which text is where, and the values on the devices."""
+
+  def __init__(self, programs: Programs, name: str):
+    task, largest = programs.task, max(map(_tokens, programs.shapes))
+    model: Any = task.model
+    capacity = max(TABLE_ROWS[name], largest)
+    self.rows = TableRows(
+      name, capacity, _FILLED[name], task.tokenizer.reference
+    )
+    self.values = devices.replicate(feature_tables.empty(model, name, capacity))
+    self._fill = programs.fill(name)
+
+  def fill(self, params: Any, texts: Texts) -> None:
+    """Computes new rows."""
+    self.values = self._fill(params, self.values, texts)
+
+
+def _tokens(shape: Shape) -> int:
+  return num_tokens(shape.layout)
+
+
+class Forward:
+  """A task's model with its parameters, for any number of examples.
+
+  Attributes:
+    programs: what runs it.
+    params: replicated.
+    padding: share of the token positions of the last call that was padding.
+  """
+
+  def __init__(
+    self, programs: Programs, params: Any, *, progress: bool = False
+  ):
+    """Computes nothing yet.
+
+    Args:
+      programs: of the model.
+      params: its parameters, replicated.
+      progress: whether long work has a bar.
+    """
+    self.programs = programs
+    self.params = params
+    self.padding = 0.0
+    self._progress = progress
+    self._tables: dict[str, _Table] = {}
+    self._lock = threading.Lock()
+
+  def __call__(
+    self, examples: Examples, batch_size: int | None = None
+  ) -> np.ndarray:
+    """Logits of all targets, float32[M, C], in order.
+
+    Calls from several threads take turns.
+
+    Args:
+      examples: any number of them.
+      batch_size: the most examples of a batch; None: as many as fit.
+    """
+    with self._lock:
+      try:
+        return self._run(examples, batch_size)
+      except BaseException:
+        # Rows may have been given away that were not filled.
+        self._tables = {}
+        raise
+
+  def warm_up(self) -> None:
+    """Compiles all programs, several at a time, and runs each once."""
+    programs, task = self.programs, self.programs.task
+    batcher = self._batcher(task.probe())
+
+    def run(shape: Shape) -> None:
+      zero: np.ndarray = np.zeros(1, np.int64)
+      batch = batcher.assemble(Placement(shape, zero, zero, zero))
+      arrays = _put(batch, batch.texts)
+      tables = {n: _Table(programs, n).values for n in programs.table_features}
+      logits = programs.forward(batch.layout)(self.params, tables, arrays)
+      devices.to_host(logits)
+
+    def fill(name: str) -> None:
+      table = _Table(programs, name)
+      table.fill(self.params, table.rows.nothing())
+
+    jobs = [functools.partial(fill, name) for name in programs.table_features]
+    jobs += [functools.partial(run, shape) for shape in set(programs.shapes)]
+    with futures.ThreadPoolExecutor() as threads:
+      for done in [threads.submit(job) for job in jobs]:
+        done.result()
+
+  def _batcher(self, examples: Examples) -> Batcher:
+    task = self.programs.task
+    num_devices = devices.device_count()
+    return Batcher(
+      examples, task.features, None, task.tokenizer.pad_id, num_devices
+    )
+
+  def _run(self, examples: Examples, batch_size: int | None) -> np.ndarray:
+    programs = self.programs
+    few, many, long = programs.shapes
+    results: np.ndarray = np.zeros((0, 0), np.float32)
+    num_devices = devices.device_count()
+    batcher = self._batcher(examples)
+    packer = Packer(
+      examples.lengths,
+      examples.target_counts,
+      (many, long),
+      small=few,
+      most=batch_size,
+    )
+    tables = self._tables or {
+      name: _Table(programs, name) for name in programs.table_features
+    }
+    self._tables = tables
+    used = total = 0
+
+    def batches() -> Iterator[tuple[int, Batch, Any, list[tuple[str, Texts]]]]:
+      nonlocal used, total
+      for placement in packer.batches(range(len(examples))):
+        batch = batcher.assemble(placement)
+        used += int(examples.lengths[placement.examples].sum())
+        total += num_devices * num_tokens(batch.layout)
+        rows, fills = {}, []
+        for name, table in tables.items():
+          texts = batch.texts[name]
+          found, new = table.rows.find(texts.reshape(-1), examples.distinct)
+          rows[name] = found.reshape(texts.shape)
+          fills += [(name, each) for each in new]
+        yield len(placement.examples), batch, _put(batch, rows), fills
+
+    def collect(batch: Batch, logits_DxMxC: Any) -> None:
+      nonlocal results
+      logits = devices.to_host(logits_DxMxC)
+      logits = logits.reshape(-1, logits.shape[-1])
+      if not results.size:
+        results = np.zeros((len(examples.targets), logits.shape[-1]), "f4")
+      results[batch.targets] = logits[batch.places]
+
+    # One batch is always under way while the one before is collected.
+    pending = None
+    with bar(
+      total=len(examples),
+      desc=f"{programs.task.name} reads",
+      unit="input",
+      short=True,
+      disable=not self._progress,
+    ) as shown:
+      for count, batch, arrays, fills in devices.prefetch(batches()):
+        for name, texts in fills:
+          tables[name].fill(self.params, texts)
+        values = {name: table.values for name, table in tables.items()}
+        run = programs.forward(batch.layout)
+        logits = run(self.params, values, arrays)
+        if pending is not None:
+          collect(*pending)
+        pending = batch, logits
+        shown.update(count)
+      if pending is not None:
+        collect(*pending)
+    self.padding = 1 - used / total if total else 0.0
+    return results
+
+
+def _put(batch: Batch, rows: Mapping[str, np.ndarray]) -> Any:
+  """The arrays of a batch on the devices, with the rows of its texts."""
+  arrays = {
+    name: array
+    for name, array in batch.arrays.items()
+    if name not in ("labels", "weights")
+  }
+  arrays |= {f"{name}_index": index for name, index in rows.items()}
+  return devices.put_batch(arrays)

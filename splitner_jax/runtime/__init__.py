@@ -1,0 +1,1 @@
+"""What a process stands on: devices, compiling, memory, files, errors."""

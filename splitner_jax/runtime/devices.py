@@ -1,0 +1,171 @@
+"""Data parallelism: everything that knows about pmap.
+
+The state is replicated without a leading device axis; a batch has one. What
+runs inside a step may use `global_rows`, `sum_over_devices` and `device_key`.
+Another way of parallelism has to replace this file only.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from splitner_jax.runtime.errors import UserError
+
+AXIS = "data"
+
+Tree = Any
+T = TypeVar("T")
+
+
+def device_count() -> int:
+  return jax.local_device_count()
+
+
+def _sharding(spec: PartitionSpec) -> NamedSharding:
+  return NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), spec)
+
+
+def replicated() -> NamedSharding:
+  """Where the state lives: a whole copy on each device."""
+  return _sharding(PartitionSpec())
+
+
+def replicate(tree: Tree) -> Tree:
+  """Copies arrays to every device.
+
+  Goes through NumPy: placing a jax.Array may alias its buffer, which a
+  donating step would then delete under its other owner.
+  """
+  return jax.device_put(jax.tree.map(np.asarray, tree), replicated())
+
+
+def put_batch(batch: Tree) -> Tree:
+  """Places arrays of shape [devices, ...], one part on each device."""
+  return jax.device_put(batch, _sharding(PartitionSpec(AXIS)))
+
+
+def compile_step(step: Callable[[Tree, Tree], tuple[Tree, Tree]]) -> Callable:
+  """Compiles (state, batch) -> (state, metrics); the old state is donated."""
+  return jax.pmap(
+    step,
+    axis_name=AXIS,
+    in_axes=(None, 0),
+    out_axes=(None, None),
+    donate_argnums=0,
+  )
+
+
+def compile_forward(forward: Callable[[Tree, Tree, Tree], Any]) -> Callable:
+  """Compiles (params, tables, batch) -> rows, of shape [devices, rows, ...]."""
+  return jax.pmap(forward, axis_name=AXIS, in_axes=(None, None, 0), out_axes=0)
+
+
+def compile_update(update: Callable[[Tree, Tree, Tree], Tree]) -> Callable:
+  """Compiles (params, old, changes) -> new, all replicated; old is donated."""
+  return jax.jit(update, donate_argnums=1, out_shardings=replicated())
+
+
+def global_rows(rows: Any) -> jax.Array:
+  """The rows of all devices, only this device's with a gradient.
+
+  [n, ...] -> [devices * n, ...]. A loss of the result, differentiated on each
+  device and summed by `sum_over_devices`, gives the gradient of the loss of
+  the global batch. (Differentiating through a psum or a plain all_gather
+  would count every device once too often.)
+  """
+  everyone = jax.lax.all_gather(jax.lax.stop_gradient(rows), AXIS)
+  mine = jax.lax.axis_index(AXIS)
+  everyone = jax.lax.dynamic_update_index_in_dim(everyone, rows, mine, 0)
+  return everyone.reshape(-1, *rows.shape[1:])
+
+
+def sum_over_devices(tree: Tree) -> Tree:
+  return jax.lax.psum(tree, AXIS)
+
+
+def device_key(seed: jax.Array, step: jax.Array) -> jax.Array:
+  """A random key of its own for each step and device.
+
+  Threefry is slow on TPU, whose own generator is the fast one there.
+  """
+  impl = "rbg" if jax.default_backend() == "tpu" else "threefry2x32"
+  key = jax.random.fold_in(jax.random.key(seed, impl=impl), step)
+  return jax.random.fold_in(key, jax.lax.axis_index(AXIS))
+
+
+def to_host(tree: Tree) -> Tree:
+  """NumPy copies of replicated or sharded arrays."""
+  return jax.tree.map(np.asarray, jax.device_get(tree))
+
+
+def check_replicas(tree: Tree) -> None:
+  """Raises AssertionError if replicated arrays differ between devices."""
+  for leaf in jax.tree.leaves(tree):
+    first, *others = (np.asarray(s.data) for s in leaf.addressable_shards)
+    for other in others:
+      np.testing.assert_array_equal(first, other)
+
+
+def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+  """Runs an iterator in a thread, `depth` items ahead.
+
+  An exception of the iterator is raised where the item would have come; a
+  consumer that stops early stops the thread.
+  """
+  results: queue.Queue = queue.Queue(maxsize=depth)
+  stop = threading.Event()
+
+  def put(kind: str, value: Any) -> bool:
+    while not stop.is_set():
+      try:
+        results.put((kind, value), timeout=0.1)
+        return True
+      except queue.Full:
+        continue
+    return False
+
+  def work() -> None:
+    try:
+      for item in items:
+        if not put("item", item):
+          return
+      put("end", None)
+    except BaseException as e:  # Handed over, raised by the consumer.
+      put("error", e)
+
+  threading.Thread(target=work, daemon=True).start()
+  try:
+    while True:
+      kind, value = results.get()
+      if kind == "end":
+        return
+      if kind == "error":
+        raise value
+      yield value
+  finally:
+    stop.set()
+
+
+def compute_dtype(name: str) -> str:
+  """The dtype that `config.compute_dtype` means on this machine."""
+  if name == "auto":
+    return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+  if name not in ("float32", "bfloat16"):
+    raise UserError(
+      f"config.compute_dtype: {name!r} is none of auto, float32, bfloat16"
+    )
+  return name
+
+
+def row_length() -> int:
+  """Tokens of a row of a batch on this machine; 0: what is fastest on CPU.
+
+  A matrix unit wants few and large products, so that the attention to tokens of
+  other examples costs less there than rows of several lengths.
+  """
+  return 0 if jax.default_backend() == "cpu" else 256

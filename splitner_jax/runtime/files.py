@@ -1,0 +1,57 @@
+"""Text files: read as lines, written whole or not at all."""
+
+import os
+import pathlib
+from collections.abc import Iterable
+
+from splitner_jax.runtime.errors import UserError
+
+
+def read_lines(path: str | os.PathLike[str]) -> list[str]:
+  """The lines of a UTF-8 file without their ends (LF or CRLF) and its mark.
+
+  Raises:
+    UserError: the file cannot be read or is not UTF-8.
+  """
+  try:
+    data = pathlib.Path(path).read_bytes()
+  except FileNotFoundError:
+    raise UserError(f"{path}: no such file; check the path") from None
+  except IsADirectoryError:
+    raise UserError(f"{path}: a folder; give a file in it") from None
+  except OSError as error:
+    raise UserError(
+      f"{path}: cannot be read ({error.strerror}); check it"
+    ) from None
+  try:
+    text = data.decode("utf-8-sig")
+  except UnicodeDecodeError as error:
+    line = data.count(b"\n", 0, error.start) + 1
+    raise UserError(f"{path}:{line}: not UTF-8; convert the file") from None
+  return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def temporary_path(path: pathlib.Path) -> pathlib.Path:
+  """Where `write_whole` writes before it renames."""
+  return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def write_whole(path: str | os.PathLike[str], parts: Iterable[str]) -> None:
+  """Writes under a temporary name and renames: a file is whole or not there.
+
+  Raises:
+    UserError: the file cannot be written.
+  """
+  path = pathlib.Path(path)
+  temporary = temporary_path(path)
+  try:
+    try:
+      with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(parts)
+      temporary.replace(path)
+    finally:
+      temporary.unlink(missing_ok=True)
+  except OSError as error:
+    raise UserError(
+      f"{path}: cannot be written ({error.strerror}); check the folder"
+    ) from None

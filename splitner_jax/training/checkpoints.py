@@ -1,0 +1,167 @@
+"""Orbax checkpoints of one task: the latest state and the best parameters."""
+
+import contextlib
+import copy
+import errno
+import json
+import pathlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from splitner_jax.runtime import devices
+from splitner_jax.runtime.errors import UserError
+
+Tree = Any
+
+
+def _targets(tree: Tree) -> Tree:
+  """Shapes with the sharding to restore to, whatever devices saved them."""
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(
+      x.shape, x.dtype, sharding=devices.replicated()
+    ),
+    tree,
+  )
+
+
+def _manager(folder: pathlib.Path) -> ocp.CheckpointManager:
+  return ocp.CheckpointManager(
+    folder,
+    options=ocp.CheckpointManagerOptions(
+      max_to_keep=1, create=True, cleanup_tmp_directories=True
+    ),
+  )
+
+
+def _bytes(tree: Tree) -> int:
+  return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+@contextlib.contextmanager
+def _disk_errors(folder: pathlib.Path) -> Iterator[None]:
+  """Errors of the disk become one line; Orbax has many types of them."""
+  try:
+    yield
+  except Exception as e:
+    full = "No space left" in str(e) or getattr(e, "errno", 0) == errno.ENOSPC
+    if not full and not isinstance(e, OSError):
+      raise
+    reason = "the disk is full" if full else str(e).split("\n")[0]
+    raise UserError(
+      f"{folder}: the checkpoint could not be written ({reason}); mend that "
+      "and run the same command again"
+    ) from e
+
+
+class Checkpoints:
+  """The checkpoints in FOLDER/latest and FOLDER/best.
+
+  Each checkpoint appears whole or not at all. Best is saved before the latest
+  that knows of it, so a kill between the two only repeats an evaluation.
+  """
+
+  def __init__(self, folder: pathlib.Path, state: Tree, params: Tree):
+    """Opens or makes the folder.
+
+    Args:
+      folder: for the checkpoints of one task.
+      state: what `save_latest` will get: structure, shapes and dtypes.
+      params: what `save_best` will get.
+
+    Raises:
+      UserError: it cannot be written, or has too little space.
+    """
+    self._folder = folder = folder.absolute()
+    self._state, self._params = state, params
+    # Asked before Orbax starts its threads, which do not fail quietly. A new
+    # checkpoint is whole before the old one goes.
+    needed = 2 * (_bytes(state) + _bytes(params))
+    try:
+      resumes = (folder / "latest").exists()
+      folder.mkdir(parents=True, exist_ok=True)
+      free = shutil.disk_usage(folder).free
+    except OSError as e:
+      raise UserError(
+        f"{folder}: cannot keep checkpoints there ({e.strerror}); choose a "
+        "writable --workdir"
+      ) from e
+    if free < needed and not resumes:
+      raise UserError(
+        f"{folder}: the checkpoints need {needed / 1e6:.1f} MB, but the disk "
+        f"has {free / 1e6:.1f} MB left; make room or choose another --workdir"
+      )
+    self._latest = _manager(folder / "latest")
+    self._best = _manager(folder / "best")
+
+  def save_latest(
+    self, step: int, state: Tree, progress: dict, *, evaluated: bool
+  ) -> None:
+    """Saves in the background.
+
+    Args:
+      step: how many steps the state has made.
+      state: arrays.
+      progress: any JSON.
+      evaluated: whether the evaluation after this step is in `progress`; the
+        same state may be saved before and after it.
+    """
+    with _disk_errors(self._folder):
+      self._latest.save(
+        2 * step + evaluated,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardSave(state),
+          # A copy: the caller goes on while it is written.
+          progress=ocp.args.JsonSave(copy.deepcopy(progress)),
+        ),
+      )
+
+  def save_best(self, step: int, params: Tree) -> None:
+    """Saves the parameters as the best so far, and waits for the disk."""
+    with _disk_errors(self._folder):
+      if self._best.latest_step() != step:
+        self._best.save(
+          step, args=ocp.args.Composite(params=ocp.args.StandardSave(params))
+        )
+      self._best.wait_until_finished()
+
+  def progress(self) -> dict | None:
+    """The latest checkpoint's progress, None if there is no checkpoint."""
+    step = self._latest.latest_step()
+    if step is None:
+      return None
+    restored = self._latest.restore(
+      step, args=ocp.args.Composite(progress=ocp.args.JsonRestore())
+    )
+    return json.loads(json.dumps(restored["progress"]))
+
+  def latest(self) -> Tree:
+    """The latest state, replicated."""
+    return self._latest.restore(
+      self._latest.latest_step(),
+      args=ocp.args.Composite(
+        state=ocp.args.StandardRestore(_targets(self._state))
+      ),
+    )["state"]
+
+  def best(self) -> Tree:
+    """The best parameters, replicated."""
+    return self._best.restore(
+      self._best.latest_step(),
+      args=ocp.args.Composite(
+        params=ocp.args.StandardRestore(_targets(self._params))
+      ),
+    )["params"]
+
+  def wait(self) -> None:
+    """Waits for what is still being written."""
+    with _disk_errors(self._folder):
+      self._latest.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits, and ends the background threads."""
+    self._latest.close()
+    self._best.close()

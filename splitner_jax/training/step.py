@@ -1,0 +1,95 @@
+"""One training step: the state, how it starts, how a batch changes it."""
+
+import zlib
+from collections.abc import Callable, Collection
+from typing import Any
+
+import flax.struct
+import jax
+import optax
+from flax import linen as nn
+
+from splitner_jax.inputs.batches import Batch
+from splitner_jax.inputs.packing import Layout
+from splitner_jax.runtime import devices
+from splitner_jax.tasks import Task
+from splitner_jax.training.losses import Loss
+
+BACKBONE = "encoder"
+"""The backbone's place among a model's parameters."""
+
+
+class TrainState(flax.struct.PyTreeNode):
+  """All that a step changes, and the seed of its random numbers."""
+
+  step: jax.Array
+  seed: jax.Array
+  params: Any
+  opt_state: Any
+
+
+Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
+
+
+def init_params(task: Task, seed: int, batch: Batch) -> Any:
+  """Fresh parameters, from one device's part of any batch."""
+  # Tasks with one seed must not start alike.
+  key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(task.name.encode()))
+  arrays = {name: value[0] for name, value in batch.arrays.items()}
+  init = jax.jit(task.model.init, static_argnums=2)
+  return init(key, arrays, batch.layout)["params"]
+
+
+def split(
+  params: dict[str, Any], frozen: Collection[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Parameters that learn, and those of the parts that do not."""
+  return (
+    {name: part for name, part in params.items() if name not in frozen},
+    {name: part for name, part in params.items() if name in frozen},
+  )
+
+
+def make_step(
+  model: nn.Module,
+  layout: Layout,
+  loss: Loss,
+  transform: optax.GradientTransformation,
+  frozen: Collection[str] = (),
+) -> Step:
+  """One training step, to be compiled by `devices.compile_step`.
+
+  Args:
+    model: what is trained.
+    layout: the rows of one device.
+    loss: of logits, labels and weights (see `losses.bind`).
+    transform: the optimizer, whose updates are for a learning rate of 1; it
+      only sees what learns (see `split`). The batch brings `learning_rate`.
+    frozen: top-level parts of the parameters that keep their values. The
+      loss is not differentiated by them, which spares the backward pass.
+  """
+
+  def step(state: TrainState, batch):
+    key = devices.device_key(state.seed, state.step)
+    labels = devices.global_rows(batch["labels"])
+    weights = devices.global_rows(batch["weights"])
+    trained, kept = split(state.params, frozen)
+
+    def loss_of(trained):
+      logits = model.apply(
+        {"params": trained | kept}, batch, layout, False, rngs={"dropout": key}
+      )
+      return loss(devices.global_rows(logits), labels, weights)
+
+    value, grads = jax.value_and_grad(loss_of)(trained)
+    grads = devices.sum_over_devices(grads)
+    updates, opt_state = transform.update(grads, state.opt_state, trained)
+    updates = optax.tree.scale(batch["learning_rate"], updates)
+    new_state = state.replace(
+      step=state.step + 1,
+      params=optax.apply_updates(trained, updates) | kept,
+      opt_state=opt_state,
+    )
+    return new_state, {"loss": value, "grad_norm": optax.tree.norm(grads)}
+
+  return step

@@ -1,0 +1,84 @@
+"""Checkpoints: what is kept, and what a full disk says."""
+
+import collections
+import errno
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from splitner_jax.runtime import devices
+from splitner_jax.runtime.errors import UserError
+from splitner_jax.training.checkpoints import Checkpoints, _disk_errors
+
+_STATE = {"params": jnp.arange(1000.0), "step": jnp.zeros((), jnp.int32)}
+_PARAMS = {"w": jnp.arange(1000.0)}
+
+
+@pytest.fixture
+def open_checkpoints(tmp_path):
+  opened = []
+
+  def open_() -> Checkpoints:
+    opened.append(
+      Checkpoints(
+        tmp_path / "kept",
+        jax.eval_shape(lambda: _STATE),
+        jax.eval_shape(lambda: _PARAMS),
+      )
+    )
+    return opened[-1]
+
+  yield open_
+  for checkpoints in opened:
+    checkpoints.close()
+
+
+def test_latest_and_best_are_kept(open_checkpoints):
+  first = open_checkpoints()
+  assert first.progress() is None
+  progress = {"step": 1, "evaluations": []}
+  for step in (1, 2):
+    progress["step"] = step
+    state = jax.tree.map(lambda x, s=step: x + s, _STATE)
+    first.save_latest(step, devices.replicate(state), progress, evaluated=False)
+    # What the caller does next must not reach the file.
+    progress["evaluations"].append("later")
+  first.save_best(1, devices.replicate(_PARAMS))
+  first.wait()
+
+  second = open_checkpoints()
+  assert second.progress() == {"step": 2, "evaluations": ["later"]}
+  np.testing.assert_array_equal(second.latest()["params"], _PARAMS["w"] + 2)
+  np.testing.assert_array_equal(second.best()["w"], _PARAMS["w"])
+
+
+def test_too_little_space_is_said_before_the_start(
+  open_checkpoints, monkeypatch
+):
+  usage = collections.namedtuple("usage", "total used free")
+  monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1, 1, 9_999))
+  with pytest.raises(UserError, match=r"kept: the checkpoints need 0.0 MB, bu"):
+    open_checkpoints()
+
+
+@pytest.mark.parametrize(
+  "error",
+  [
+    OSError(errno.ENOSPC, "No space left on device"),
+    ValueError("No space left on device: x"),
+  ],
+)
+def test_a_disk_that_fills_up_is_one_line(tmp_path, error):
+  with (
+    pytest.raises(UserError, match="the disk is full"),
+    _disk_errors(tmp_path),
+  ):
+    raise error
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+  with pytest.raises(ZeroDivisionError), _disk_errors(tmp_path):
+    raise ZeroDivisionError

@@ -1,0 +1,79 @@
+"""Texts out of files and pipes."""
+
+import itertools
+
+import pytest
+
+from splitner_jax.inference.documents import read_rows
+from splitner_jax.runtime.errors import UserError
+
+
+def read(data: bytes, name: str = "x"):
+  errors: list[UserError] = []
+  rows = list(read_rows(data.splitlines(keepends=True), name, errors.append))
+  return [row.content for row in rows], [str(e) for e in errors]
+
+
+def lines(data: bytes) -> list[bytes]:
+  """At line feeds only, as files are read."""
+  return [part + b"\n" for part in data.split(b"\n")]
+
+
+def test_plain_text_is_split_at_line_feeds_only():
+  data = "a\x0bb\u2028c\x85\r d\r\n\n \ne".encode()
+  rows = list(read_rows(lines(data), "x", pytest.fail))
+  assert [r.content for r in rows] == ["a\x0bb\u2028c\x85\r d", "", " ", "e"]
+  assert [r.length for r in rows] == [11, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+  ("name", "data", "contents"),
+  [
+    ("x", b"", []),
+    ("x", b"\n\n", ["", ""]),
+    ("x", b"\xef\xbb\xbfa b\n", ["a b"]),
+    ("x.txt", b'{"text": "a"}\n', ['{"text": "a"}']),
+    ("x", b"{curly\n", ["{curly"]),
+    ("x", b"\n"b'{"text": "a b", "id": 1}\n\n{"text": ""}\n', ["a b", ""]),
+    ("x.jsonl", b'{"tokens": ["a", "b"]}\n', [["a", "b"]]),
+    ("x", b"a\tO\nb\tB-x\n\n\nc\tO\n", [["a", "b"], ["c"]]),
+    ("x", b"-DOCSTART- O\n\na O\n", [["a"]]),
+    ("x.conll", b"a\nb\n\tO\nc", [["a", "b"], ["c"]]),
+    ("x", b"I B\n", ["I B"]),
+  ],
+)  # fmt: skip
+def test_kinds(name: str, data: bytes, contents: list):
+  assert read(data, name) == (contents, [])
+
+
+def test_broken_lines_are_told_with_their_number():
+  data = b'{"text": "a"}\n{"text": \n[1]\n{"text": 3}\n{"x": 3}\n'
+  data += b'{"tokens": ["a", ""]}\n{"text": "\xff"}\n{"text": "b"}\n'
+  contents, errors = read(data, "x.jsonl")
+  assert contents == ["a", "b"]
+  assert [e.split(": ")[0] for e in errors] == [
+    f"x.jsonl:{n}" for n in range(2, 8)
+  ]
+  for error, part in zip(
+    errors,
+    [
+      "Expecting value",
+      "not a JSON object",
+      "'text' is no string",
+      "no 'text' in it",
+      "'tokens' is no list",
+      "not UTF-8",
+    ],
+    strict=True,
+  ):
+    assert part in error
+
+
+def test_half_characters_are_replaced():
+  contents, _ = read(b'{"text": "a\\ud83d b", "id": "\\udc00"}\n')
+  assert contents == ["a? b"]
+
+
+def test_lines_are_read_as_they_are_needed():
+  rows = read_rows(itertools.repeat(b"a\n"), "x", pytest.fail)
+  assert next(rows).content == "a"
