@@ -5,6 +5,7 @@ import functools
 import json
 import pathlib
 import shutil
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -15,12 +16,19 @@ from splitner_jax.commands import cli, tune
 from splitner_jax.data import formats
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.evaluation import calibration, metrics
-from splitner_jax.evaluation.calibration import Counts, Judged, Target
+from splitner_jax.evaluation.metrics import Counts
+from splitner_jax.evaluation.thresholds import (
+  MatchedPredictions,
+  Target,
+  Thresholds,
+  best_thresholds,
+)
 from splitner_jax.experiment import calibrate
-from splitner_jax.inference import model_folder
-from splitner_jax.inference.ner_model import Thresholds, TrainedSystem
+from splitner_jax.inference import model_folder, tuning
+from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.runtime import compilation
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.tasks.decoding import Decoding
 from tests import tiny_system
 
 
@@ -58,6 +66,7 @@ def test_expected_calibration_error():
   assert error(scores, correct, bins=1) == pytest.approx(3.6)
 
 
+_F1 = Target("f1")
 _SCORES = np.array([0.3, 0.9, 0.5, 0.7, 0.7])
 _CORRECT = np.array([False, True, True, False, True])
 # Kept from the top: 1 of 1, 2 of 3 (a tie), 3 of 4, 3 of 5 are correct.
@@ -76,37 +85,36 @@ _CORRECT = np.array([False, True, True, False, True])
   ],
 )
 def test_threshold(target: str, threshold: float, predicted, correct):
-  found, counts = calibration.choose_threshold(
-    _SCORES, _CORRECT, 4, Target.parse(target)
-  )
+  matched = _of(_SCORES, _CORRECT, 4)
+  found = matched.best_threshold(Target.parse(target))
   assert found == pytest.approx(threshold)
-  assert counts == Counts(4, predicted, correct)
-  assert sum(score >= found for score in _SCORES) == predicted
+  assert matched.counts(Thresholds(found)) == Counts(4, predicted, correct)
+
+
+def _of(scores: Any, correct: Any, gold: int) -> MatchedPredictions:
+  """Predictions of one type."""
+  scores = np.asarray(scores, float)
+  labels = np.array(["a"] * len(scores), str)
+  return MatchedPredictions(
+    scores, np.asarray(correct, bool), labels, {"a": gold}
+  )
 
 
 def test_threshold_of_odd_scores():
-  target = Target("precision", 1.0)
-  none = np.array([])
-  assert calibration.choose_threshold(none, none > 0, 3, target) == (
-    0.0,
-    Counts(3, 0, 0),
-  )
-  found, counts = calibration.choose_threshold(
-    np.array([0.5, 0.4]), np.array([False, True]), 1, Target("recall", 1.0)
-  )
-  assert (found, counts) == (0.0, Counts(1, 2, 1))
+  assert _of([], [], 3).best_threshold(Target("precision")) == 0.0
+  matched = _of([0.5, 0.4], [False, True], 1)
+  assert matched.best_threshold(Target("recall")) == 0.0
+  # Of equal F1 the one that keeps more.
+  assert _of([0.5, 0.4, 0.3], [True, False, True], 4).best_threshold(_F1) == 0.0
   # No float is between them; their mean is rounded to the lower one.
   scores = np.array([1 - 2**-52, 1 - 2**-53])
-  found, _ = calibration.choose_threshold(
-    scores, np.array([False, True]), 1, target
-  )
+  found = _of(scores, [False, True], 1).best_threshold(Target("precision"))
   assert (scores >= found).tolist() == [False, True]
 
 
 def test_counts():
   counts = Counts(gold=8, predicted=4, correct=3)
-  assert (counts.precision, counts.recall) == (0.75, 0.375)
-  assert counts.f1 == 0.5
+  assert (counts.precision, counts.recall, counts.f1) == (75.0, 37.5, 50.0)
   assert Counts(0, 0, 0)[:] == (0, 0, 0)
   assert Counts(0, 0, 0).f1 == Counts(0, 0, 0).precision == 0
 
@@ -120,7 +128,7 @@ def test_no_target(text: str):
   assert "\n" not in str(caught.value)
 
 
-def test_judged_as_the_scorer_does():
+def test_matched_as_the_scorer_does():
   sentences = [
     Sentence(("a", "b", "c"), (Span(0, 1, "x"), Span(1, 3, "y"))),
     Sentence(("a",), (Span(0, 1, "x"),)),
@@ -129,64 +137,66 @@ def test_judged_as_the_scorer_does():
     [ScoredSpan(0, 1, "y", 0.9), ScoredSpan(1, 3, "y", 0.8)],
     [ScoredSpan(0, 1, "x", 0.7)],
   ]
-  judged = Judged.of(sentences, predicted)
+  matched = MatchedPredictions.of(sentences, predicted)
   scores = metrics.score([s.spans for s in sentences], predicted)
   for mine, theirs in (
-    (judged, scores),
-    *((judged.part(x), scores["per_type"][x]) for x in "xy"),
+    (matched, scores),
+    *((matched.of_type(x), scores["per_type"][x]) for x in "xy"),
   ):
     counts = mine.counts()
     for measure in ("precision", "recall", "f1"):
-      share = getattr(counts, measure)
-      assert 100 * share == pytest.approx(theirs[measure])
-  assert judged.counts(0.85, {"x": 0.0}) == Counts(3, 2, 1)
+      assert getattr(counts, measure) == theirs[measure]
+  kept = matched.counts(Thresholds(0.85, {"x": 0.0}))
+  assert kept == Counts(3, 2, 1)
 
 
-def _judged(**types: tuple[int, list[tuple[float, bool]]]) -> Judged:
+def _matched(
+  **types: tuple[int, list[tuple[float, bool]]],
+) -> MatchedPredictions:
   rows = [(label, *row) for label, (_, x) in types.items() for row in x]
-  labels, scores, correct = zip(*rows, strict=True)
+  labels, scores, correct = map(np.array, zip(*rows, strict=True))
   gold = {label: n for label, (n, _) in types.items()}
-  return Judged(np.array(scores), np.array(correct), np.array(labels), gold)
+  return MatchedPredictions(scores, correct, labels, gold)
 
 
 def test_types_with_enough_mentions_have_thresholds():
   good = [(0.4, True)] * 20 + [(0.3, False)] * 20
   bad = [(0.8, True)] * 20 + [(0.6, False)] * 20
-  judged = _judged(
+  matched = _matched(
     good=(20, good), bad=(20, bad), rare=(19, [(0.6, False)]), never=(20, [])
   )
-  default, per_type = calibration.choose_thresholds(judged, Target("f1"))
-  assert per_type == pytest.approx({"good": 0.35, "bad": 0.7})
-  assert judged.counts(default, per_type).f1 > judged.counts(default).f1
+  found = best_thresholds(matched, _F1)
+  assert found.per_type == pytest.approx({"good": 0.35, "bad": 0.7})
+  alike = matched.counts(Thresholds(found.default))
+  assert matched.counts(found).f1 > alike.f1
 
 
 def test_one_threshold_where_it_is_better():
   # Apart, `many` would keep all: 27 of 30. Together with the two mentions that
   # are above any threshold, that would be 27 of 32.
-  judged = _judged(
+  matched = _matched(
     many=(30, [(0.9, True)] * 20 + [(0.5, True)] * 7 + [(0.5, False)] * 3),
     rare=(10, [(0.95, False)] * 2),
   )
-  target = Target("precision", 0.9)
-  default, per_type = calibration.choose_thresholds(judged, target)
-  assert per_type == {}
-  assert judged.counts(default) == Counts(40, 22, 20)
+  found = best_thresholds(matched, Target("precision", 90))
+  assert found.per_type == {}
+  assert matched.counts(found) == Counts(40, 22, 20)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedSystem:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> NerModel:
   return tiny_system.make(tmp_path_factory.mktemp("backbones"))
 
 
 @pytest.fixture(scope="module")
-def sentences(trained: TrainedSystem) -> list[Sentence]:
+def sentences(trained: NerModel) -> list[Sentence]:
   """What the system itself says, partly; half of its types are wrong."""
   rng = np.random.default_rng(5)
   letters = list("abcdefghijklmnopqrstuvwxyz")
   texts = [
     Sentence(tuple(map(str, rng.choice(letters, 12)))) for _ in range(40)
   ]
-  found = trained.system(32).predict(texts)
+  found = trained.predictor().predict(texts)
   assert sum(map(len, found)) > 60
   return [
     dataclasses.replace(
@@ -200,20 +210,36 @@ def sentences(trained: TrainedSystem) -> list[Sentence]:
   ]
 
 
-def test_calibration_of_a_system(trained: TrainedSystem, sentences):
-  system = trained.system(32)
-  calibrated, found = calibrate.calibrate(system, sentences)
-  assert found["temperature"] == calibrated.classifier.temperature != 1.0
-  plain, warm = system.predict(sentences), calibrated.predict(sentences)
-  for row, other in zip(plain, warm, strict=True):
-    assert [s.span for s in row] == [s.span for s in other]
+def test_calibration_of_a_model(trained: NerModel, sentences):
+  predictor = trained.predictor()
+
+  def calibrated(sentences):
+    known = predictor.kind.type_logits(
+      predictor.tasks, predictor.forwards, sentences
+    )
+    return calibrate.calibrate(known)
+
+  temperature, found = calibrated(sentences)
+  assert found["temperature"] == temperature != 1.0
+  reading = predictor.read(sentences)
+  decoding = Decoding(temperature=temperature, thresholds=Thresholds(0.3))
+  plain = predictor.decode(reading, Decoding()).mentions
+  warm = predictor.decode(reading, decoding).mentions
+  assert 0 < sum(map(len, warm)) < sum(map(len, plain))
+  # The same mentions, as likely as they would be with a temperature of 1.
+  kept = [
+    [s for s in row if s.span in [x.span for x in other]]
+    for row, other in zip(plain, warm, strict=True)
+  ]
 
   def error(predicted) -> float:
-    judged = Judged.of(sentences, predicted)
-    return calibration.expected_calibration_error(judged.scores, judged.correct)
+    matched = MatchedPredictions.of(sentences, predicted)
+    return calibration.expected_calibration_error(
+      matched.scores, matched.correct
+    )
 
-  errors = calibrate.score_errors(calibrated, sentences, warm)
-  assert errors == pytest.approx({"before": error(plain), "after": error(warm)})
+  errors = calibrate.score_errors(predictor, reading, decoding, sentences)
+  assert errors == {"before": error(kept), "after": error(warm)}
   assert errors["before"] != errors["after"]
   assert (
     found["type_on_gold_dev"]["after"] < found["type_on_gold_dev"]["before"]
@@ -224,43 +250,31 @@ def test_calibration_of_a_system(trained: TrainedSystem, sentences):
     dataclasses.replace(s, spans=(*s.spans, Span(0, 1, "unknown")))
     for s in sentences
   ]
-  assert calibrate.calibrate(system, more)[1] == {
+  assert calibrated(more)[1] == {
     key: pytest.approx(value) for key, value in found.items()
   }
 
   unlabelled = [dataclasses.replace(s, spans=()) for s in sentences]
-  again, found = calibrate.calibrate(system, unlabelled)
-  assert again.classifier.temperature == 1.0
+  temperature, found = calibrated(unlabelled)
+  assert temperature == 1.0
   assert found["type_on_gold_dev"] == {"before": 0.0, "after": 0.0}
 
 
-def test_the_folder_keeps_the_temperature(trained, tmp_path: pathlib.Path):
-  classifier = dataclasses.replace(trained.tasks["classifier"], temperature=2.5)
-  tasks = {**trained.tasks, "classifier": classifier}
-  model_folder.save(tmp_path / "m", dataclasses.replace(trained, tasks=tasks))
-  loaded = model_folder.load(str(tmp_path / "m"))
-  assert loaded.tasks["classifier"].temperature == 2.5
-
-
-def test_recall_is_bought(trained: TrainedSystem, sentences):
+def test_recall_is_bought(trained: NerModel, sentences):
   # At first the detector says O too often.
-  detector = dataclasses.replace(trained.tasks["detector"], o_bias=1.0)
-  timid = dataclasses.replace(
-    trained, tasks={**trained.tasks, "detector": detector}
-  )
-  tuned, text = tune.tune(timid, sentences, Target("recall", 0.4))
-  assert tuned.tasks["detector"].o_bias in tune.O_BIASES
+  timid = dataclasses.replace(trained, decoding=Decoding(1.0))
+  tuned, text = tune.tune(timid, sentences, Target("recall", 40))
+  assert tuned.decoding.outside_bias in tuning.RECALL_BIASES
   assert "o_bias of the detector: 1 before" in text
   assert "recall 40.00 is reached" in text
-  kept = tuned.thresholds
-  predicted = tuned.system(32).predict(sentences)
-  counts = Judged.of(sentences, predicted).counts(kept.default, kept.per_type)
-  assert counts.recall >= 0.4
-  assert f"{100 * counts.recall:.2f}" in text.split("| after")[1]
+  predicted = tuned.predictor().predict(sentences)
+  counts = MatchedPredictions.of(sentences, predicted).counts()
+  assert counts.recall >= 40
+  assert f"{counts.recall:.2f}" in text.split("| after")[1]
 
 
 @pytest.fixture
-def model(trained: TrainedSystem, tmp_path: pathlib.Path) -> pathlib.Path:
+def model(trained: NerModel, tmp_path: pathlib.Path) -> pathlib.Path:
   model_folder.save(tmp_path / "model", trained)
   return tmp_path / "model"
 
@@ -293,16 +307,16 @@ def test_command(model, dev, sentences, monkeypatch, capsys):
   assert not _command(monkeypatch, model=model, data=dev, target=target)
   out = capsys.readouterr().out
   loaded = model_folder.load(str(model))
-  assert loaded.thresholds != Thresholds()
+  assert loaded.decoding.thresholds != Thresholds()
   config = json.loads((model / "config.json").read_text())
-  assert config["thresholds"]["default"] == loaded.thresholds.default
+  assert config["decoding"]["thresholds"]["default"] == (
+    loaded.decoding.thresholds.default
+  )
   rows = [r.split() for r in out.splitlines() if r.startswith("| all")]
   assert [row[3] for row in rows] == ["before", "after"]
-  predicted = loaded.system(32).predict(sentences)
-  kept = [
-    [s for s in row if s.score >= loaded.thresholds.of(s.label)]
-    for row in predicted
-  ]
+  predictor = loaded.predictor()
+  predicted = predictor.predict(sentences, decoding=Decoding())
+  kept = predictor.predict(sentences)
   for row, found in zip(rows, (predicted, kept), strict=True):
     scores = metrics.score([s.spans for s in sentences], found)
     figures = [f"{scores[k]:.2f}" for k in ("precision", "recall", "f1")]

@@ -1,6 +1,5 @@
-"""The joining of two steps, and what is remembered; made-up logits."""
+"""False spans, and a classifier that learns from them; made-up logits."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,10 +7,11 @@ import pytest
 
 from splitner_jax import tasks
 from splitner_jax.data.sentences import Sentence, Span
+from splitner_jax.evaluation.thresholds import Thresholds
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.tokenizer import Tokenizer
-from splitner_jax.tasks.base import remembering
-from splitner_jax.tasks.systems import SplitNER, biased
+from splitner_jax.tasks.decoding import Decoding
+from splitner_jax.tasks.systems import SYSTEMS, Prediction
 from splitner_jax.training import cross_fitting
 from tests import tiny, tiny_tasks
 
@@ -36,7 +36,7 @@ def detector(tokenizer: Tokenizer) -> tasks.TokenTask:
   return tiny_tasks.detector(tokenizer, question="")
 
 
-def _always(places: Sequence[int]) -> tasks.Run:
+def _always(places: Sequence[int]) -> tasks.ForwardFn:
   """A detector that finds the words at these places, the later the surer."""
 
   def run(examples: Examples) -> np.ndarray:
@@ -55,7 +55,7 @@ def _always(places: Sequence[int]) -> tasks.Run:
 
 def test_false_spans_are_what_is_found_wrongly(detector):
   [first, second, third] = cross_fitting.with_false_spans(
-    detector, _always([0, 1]), _SENTENCES
+    detector, _always([0, 1]), _SENTENCES, 0.0
   )
   # Word 1 at once, word 0 once O is made less likely; the gold stays.
   assert set(first.spans) == {
@@ -75,9 +75,11 @@ def test_no_detector_sees_the_sentences_of_its_fold(detector):
   def train_detector(rows, fold):
     assert fold == len(outside)
     outside.append({row.text for row in rows})
-    return detector, _always([1] if fold else [])
+    return _always([1] if fold else [])
 
-  result = cross_fitting.cross_fitted(sentences, 3, train_detector)
+  result = cross_fitting.cross_fitted(
+    sentences, 3, detector, train_detector, 0.0
+  )
   assert len(outside) == 3
   assert [s.text for s in result] == [s.text for s in sentences]
   # Each sentence is outside of all folds but its own.
@@ -102,84 +104,22 @@ def test_a_rejected_span_is_no_mention(tokenizer, detector):
     texts = tiny_tasks.questions(tokenizer, examples)
     return 9.0 * np.eye(3)[[2 if "##2 ? [SEP]" in t else 1 for t in texts]]
 
-  system = SplitNER(detector, classifier, tiny_tasks.oracle(4), run)
-  predicted = system.predict(_SENTENCES)
-  assert [[s[:3] for s in row] for row in predicted] == [
+  def predict(least: float) -> Prediction:
+    return tiny_tasks.predict(
+      SYSTEMS["splitner"],
+      {"detector": detector, "classifier": classifier},
+      {"detector": tiny_tasks.oracle(4), "classifier": run},
+      _SENTENCES,
+      Decoding(thresholds=Thresholds(least)),
+    )
+
+  assert [[s[:3] for s in row] for row in predict(0.0).mentions] == [
     [(1, 3, "person")],
     [],
     [(0, 1, "person")],
   ]
   # The paper's code scores a sentence with a span, whatever became of it.
-  strict = dataclasses.replace(system, min_score=1.1)
-  assert strict.answer(_SENTENCES).by_reference == [[], None, []]
+  assert predict(1.1).by_reference == [[], None, []]
   # A gold mention that is rejected is missed, not false.
-  scores = classifier.evaluate(run, _SENTENCES)
+  scores = classifier.evaluate(run, _SENTENCES, Decoding())
   assert (scores["gold"], scores["predicted"], scores["correct"]) == (3, 2, 1)
-  assert biased(system, -1.0).detector.o_bias == -1.0
-
-
-def _counting(asked: list[int]) -> tasks.Run:
-  """Logits that tell sentence and place; notes how many examples it gets."""
-
-  def run(examples: Examples) -> np.ndarray:
-    asked.append(len(examples))
-    owner = np.repeat(examples.sentences, examples.target_counts)
-    return np.stack([owner, examples.targets], axis=1).astype(np.float32)
-
-  return run
-
-
-def test_what_is_remembered_is_not_computed_again(detector):
-  examples, _ = detector.encode(_SENTENCES)
-  asked: list[int] = []
-  run, remembered = _counting([]), remembering(_counting(asked))
-  first = examples.take([0, 1])
-  np.testing.assert_array_equal(remembered(first), run(first))
-  # In another order, one of them twice, and some new.
-  mixed = examples.take([2, 1, 2, 0])
-  np.testing.assert_array_equal(remembered(mixed), run(mixed))
-  np.testing.assert_array_equal(remembered(examples), run(examples))
-  assert asked == [2, 1, 0]
-
-
-def test_nothing_to_remember(detector):
-  nothing, _ = detector.encode([])
-  assert remembering(_counting([]))(nothing).shape == (0, 2)
-
-
-def _changed(examples: Examples, column: str) -> Examples:
-  """The same examples, but for one column."""
-  values = getattr(examples, column)
-  if column == "distinct":
-    # Other letters, of which the ids know nothing.
-    return dataclasses.replace(examples, distinct=[t.upper() for t in values])
-  if column == "pos":
-    values = np.zeros(len(examples.ids), np.int16)
-  if column == "ranges":
-    values = np.zeros((len(examples.targets), 2), np.int32)
-  return dataclasses.replace(examples, **{column: values + 1})
-
-
-@pytest.mark.parametrize(
-  "column",
-  [
-    "ids",
-    "positions",
-    "distinct",
-    "types",
-    "parts",
-    "targets",
-    "ranges",
-    "pos",
-  ],
-)
-def test_another_input_is_computed(detector, column):
-  examples, _ = detector.encode(_SENTENCES[:1])
-  asked: list[int] = []
-  remembered = remembering(_counting(asked))
-  remembered(examples)
-  remembered(_changed(examples, column))
-  assert asked == [1, 1]
-  # Gold labels are no part of it.
-  remembered(dataclasses.replace(examples, labels=examples.labels + 1))
-  assert asked == [1, 1, 0]

@@ -8,6 +8,7 @@ from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.experiment.settings import task_settings
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.tokenizer import Tokenizer
+from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.training import loop
 from tests import tiny, tiny_tasks
 from tests.tiny_tasks import SENTENCE, WORDS
@@ -106,7 +107,7 @@ def test_answers(tokenizer: Tokenizer) -> None:
     [],
     [Span(1, 2, "person")],
   ]
-  answers = task.predict(run, [SENTENCE] * 3, mentions)
+  answers = tiny_tasks.types(task, run, [SENTENCE] * 3, mentions)
   assert asked == ["x ##2 ? [SEP]", "what ? [SEP]", "a ##d ##a ? [SEP]"]
   assert [[label for label, _ in row] for row in answers] == [
     ["person", "person"],
@@ -115,16 +116,18 @@ def test_answers(tokenizer: Tokenizer) -> None:
   ]
   scores = [score for row in answers for _, score in row]
   assert scores == pytest.approx([0.8, 0.8, 0.6])
-  assert task.predict(run, [SENTENCE], [[]]) == [[]]
-  assert task.predict(run, [], []) == []
+  assert tiny_tasks.types(task, run, [SENTENCE], [[]]) == [[]]
+  assert tiny_tasks.types(task, run, [], []) == []
 
 
 def test_evaluation(tokenizer: Tokenizer) -> None:
   task = tiny_tasks.classifier(tokenizer)
   sentences = tiny_tasks.random_sentences(10, longest=30)
-  assert task.evaluate(tiny_tasks.oracle(2), sentences)["f1"] == 100
+  assert task.evaluate(tiny_tasks.oracle(2), sentences, Decoding())["f1"] == 100
   scores = task.evaluate(
-    lambda examples: np.tile([0.0, 1.0], (len(examples.targets), 1)), sentences
+    lambda examples: np.tile([0.0, 1.0], (len(examples.targets), 1)),
+    sentences,
+    Decoding(),
   )
   labels = [span.label for s in sentences for span in s.spans]
   share = 100 * labels.count("person") / len(labels)
@@ -167,7 +170,7 @@ def test_answers_are_in_the_order_of_the_mentions(
     assert asked != ["z", "a", "m", "c", "d"]
     return 9.0 * np.eye(2)[[int(letter > "k") for letter in asked]]
 
-  answers = task.predict(run, [sentence] * 2, mentions)
+  answers = tiny_tasks.types(task, run, [sentence] * 2, mentions)
   labels = [[label for label, _ in row] for row in answers]
   assert labels == [
     ["person", "location", "person", "location"],

@@ -13,25 +13,27 @@ from flax import traverse_util
 from safetensors.numpy import load_file, save_file
 
 from splitner_jax.data.text import TextStyle
+from splitner_jax.evaluation.thresholds import Thresholds
 from splitner_jax.inference import model_folder
-from splitner_jax.inference.ner_model import Thresholds, TrainedSystem
+from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.tasks.decoding import Decoding
 from tests import tiny_system
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedSystem:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> NerModel:
   return dataclasses.replace(
     tiny_system.make(tmp_path_factory.mktemp("backbones"), features="both"),
-    thresholds=Thresholds(0.25, {"person": 0.5}),
+    decoding=Decoding(-0.5, 2.5, Thresholds(0.25, {"person": 0.5})),
     text_style=TextStyle(split_hyphens=True, unit_words=7),
   )
 
 
 @pytest.fixture(scope="module")
 def saved(
-  trained: TrainedSystem, tmp_path_factory: pytest.TempPathFactory
+  trained: NerModel, tmp_path_factory: pytest.TempPathFactory
 ) -> pathlib.Path:
   folder = tmp_path_factory.mktemp("published") / "model"
   model_folder.save(folder, trained)
@@ -47,9 +49,9 @@ def names(folder: pathlib.Path) -> list[str]:
   return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
 
 
-def test_round_trip(trained: TrainedSystem, saved: pathlib.Path):
+def test_round_trip(trained: NerModel, saved: pathlib.Path):
   loaded = model_folder.load(str(saved))
-  assert loaded.thresholds == trained.thresholds
+  assert loaded.decoding == trained.decoding
   assert loaded.text_style == trained.text_style
   assert loaded.card == "# A card\n"
   assert loaded.labels == tiny_system.TYPES
@@ -78,12 +80,11 @@ _TASK = {
 }  # fmt: skip
 _TOKEN = _TASK | {
   "char_vocab_size", "double_sep", "features", "labels_on",
-  "mask_char_padding", "o_bias", "pattern_vocab_size", "pos_tags",
-  "pos_vocab_size", "scheme", "types",
+  "mask_char_padding", "pattern_vocab_size", "pos_tags", "pos_vocab_size",
+  "scheme", "types",
 }  # fmt: skip
 _MENTION = _TASK | {
   "context", "labels", "max_context", "none_class", "pooling", "positions",
-  "temperature",
 }  # fmt: skip
 _KINDS = {
   "splitner": {
@@ -101,8 +102,8 @@ def test_the_format_stays(kind: str, tmp_path: pathlib.Path):
   model_folder.save(tmp_path / "model", made)
   config = json.loads((tmp_path / "model" / "config.json").read_text())
   assert config.keys() == {
-    "format_version", "library", "min_score", "system", "tasks", "text_style",
-    "thresholds", "version",
+    "decoding", "format_version", "library", "system", "tasks", "text_style",
+    "version",
   }  # fmt: skip
   assert (config["format_version"], config["system"]) == (4, kind)
   assert {
@@ -126,11 +127,12 @@ def test_the_format_stays(kind: str, tmp_path: pathlib.Path):
 
 
 # Fields that 2 has, but not the first folders of 1.
-_NOT_IN_1 = ("none_class", "pooling", "question", "temperature")
+_NOT_IN_1 = ("none_class", "pooling", "question")
 
 
 @pytest.mark.parametrize(
-  ("version", "missing", "max_context"), [(2, (), 128), (1, _NOT_IN_1, 96)]
+  ("version", "missing", "max_context"),
+  [(3, (), 128), (2, (), 128), (1, _NOT_IN_1, 96)],
 )
 def test_older_formats(
   version: int,
@@ -138,7 +140,9 @@ def test_older_formats(
   max_context: int,
   tmp_path: pathlib.Path,
 ):
-  """When each mention had its own context, whose size was `context`."""
+  """Until 2 each mention had its own context, whose size was `context`; until
+  3 each task had its part of the decoding.
+  """
   made = tiny_system.make(
     tmp_path / "backbones", context="own", max_context=max_context
   )
@@ -146,17 +150,30 @@ def test_older_formats(
 
   def age(config):
     config["format_version"] = version
+    del config["decoding"]
+    config["thresholds"] = {"default": 0.2, "per_type": {"thing": 0.6}}
+    config["tasks"]["detector"]["o_bias"] = -1.0
     fields = config["tasks"]["classifier"]
-    fields["context"] = max_context
-    for name in ("max_context", "positions", *missing):
-      del fields[name]
+    if version > 1:
+      config["min_score"] = 0.3
+      fields["temperature"] = 2.5
+    if version < 3:
+      fields["context"] = max_context
+      for name in ("max_context", "positions", *missing):
+        del fields[name]
 
   edit(tmp_path / "model", age)
-  found = model_folder.load(str(tmp_path / "model")).tasks["classifier"]
-  task = made.tasks["classifier"]
+  loaded = model_folder.load(str(tmp_path / "model"))
+  found, task = loaded.tasks["classifier"], made.tasks["classifier"]
   assert dataclasses.replace(found, tokenizer=task.tokenizer) == task
   assert (found.context, found.max_context) == ("own", max_context)
   assert (found.positions, found.model.pooling) == ("question", "cls")
+  # The higher of the two least scores that there were.
+  assert loaded.decoding == (
+    Decoding(-1.0, 2.5, Thresholds(0.3, {"thing": 0.6}))
+    if version > 1
+    else Decoding(-1.0, 1.0, Thresholds(0.2, {"thing": 0.6}))
+  )
 
 
 def test_files(saved: pathlib.Path):
@@ -187,7 +204,7 @@ def test_each_task_may_have_its_tokenizer(tmp_path: pathlib.Path):
     assert mine.ids.tolist() == theirs.ids.tolist()
 
 
-def test_a_model_is_replaced(copy: pathlib.Path, trained: TrainedSystem):
+def test_a_model_is_replaced(copy: pathlib.Path, trained: NerModel):
   (copy / "left-over").write_text("")
   model_folder.save(copy, dataclasses.replace(trained, card="new"))
   assert "left-over" not in names(copy)
@@ -195,16 +212,12 @@ def test_a_model_is_replaced(copy: pathlib.Path, trained: TrainedSystem):
   assert names(copy.parent) == ["model", *(f"model/{n}" for n in names(copy))]
 
 
-def test_an_empty_folder_is_used(
-  tmp_path: pathlib.Path, trained: TrainedSystem
-):
+def test_an_empty_folder_is_used(tmp_path: pathlib.Path, trained: NerModel):
   model_folder.save(tmp_path, trained)
   assert "config.json" in names(tmp_path)
 
 
-def test_anything_else_is_left_alone(
-  tmp_path: pathlib.Path, trained: TrainedSystem
-):
+def test_anything_else_is_left_alone(tmp_path: pathlib.Path, trained: NerModel):
   (tmp_path / "thesis.tex").write_text("x")
   for target in (tmp_path, tmp_path / "thesis.tex"):
     with pytest.raises(UserError, match="is no model; give another folder"):
@@ -215,7 +228,7 @@ def test_anything_else_is_left_alone(
 
 
 def test_whole_or_not_at_all(
-  copy: pathlib.Path, trained: TrainedSystem, monkeypatch: pytest.MonkeyPatch
+  copy: pathlib.Path, trained: NerModel, monkeypatch: pytest.MonkeyPatch
 ):
   before = names(copy.parent)
 
@@ -230,7 +243,7 @@ def test_whole_or_not_at_all(
 
 
 def test_a_failed_rename_keeps_what_was_there(
-  copy: pathlib.Path, trained: TrainedSystem, monkeypatch: pytest.MonkeyPatch
+  copy: pathlib.Path, trained: NerModel, monkeypatch: pytest.MonkeyPatch
 ):
   replace = pathlib.Path.replace
 
@@ -290,7 +303,10 @@ def tensors(folder: pathlib.Path, change) -> None:
       ),
       "is no folder of a task",
     ),
-    (lambda f: edit(f, lambda c: c["thresholds"].clear()), "'default' is mis"),
+    (
+      lambda f: edit(f, lambda c: c["decoding"]["thresholds"].clear()),
+      "'default' is mis",
+    ),
     (
       lambda f: (f / "detector.safetensors").unlink(),
       "detector.safetensors: is missing",

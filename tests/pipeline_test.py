@@ -10,23 +10,25 @@ import pytest
 
 from splitner_jax import Entity, SplitNER
 from splitner_jax.data.sentences import Sentence
+from splitner_jax.evaluation.thresholds import Thresholds
 from splitner_jax.inference import model_folder
-from splitner_jax.inference.ner_model import Thresholds, TrainedSystem
+from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.inputs.examples import Example, Examples
 from splitner_jax.runtime.compilation import compile_clock
 from splitner_jax.runtime.errors import UserError
-from tests import tiny_system
+from splitner_jax.tasks.decoding import Decoding
+from tests import tiny_system, tiny_tasks
 from tests.text_test import random_texts
 from tests.tiny_system import Capitals
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedSystem:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> NerModel:
   return tiny_system.make(tmp_path_factory.mktemp("backbones"))
 
 
 @pytest.fixture(scope="module")
-def ner(trained: TrainedSystem) -> SplitNER:
+def ner(trained: NerModel) -> SplitNER:
   return SplitNER(trained)
 
 
@@ -80,7 +82,7 @@ def test_offsets_of_random_texts():
 
 
 def test_thresholds():
-  ner, _ = fake(thresholds=Thresholds(0.55, {"WORLD": 0.1}))
+  ner, _ = fake(decoding=Decoding(thresholds=Thresholds(0.55, {"WORLD": 0.1})))
   texts = ["Ana, so Bo Ek, OSLO"]
   labels = [e.text for e in ner.predict(texts)[0]]
   assert labels == ["Bo Ek", "OSLO"]
@@ -182,7 +184,7 @@ def test_odd_texts(ner: SplitNER):
 
 
 def test_save_and_load(
-  ner: SplitNER, trained: TrainedSystem, tmp_path: pathlib.Path
+  ner: SplitNER, trained: NerModel, tmp_path: pathlib.Path
 ):
   ner.save_pretrained(str(tmp_path / "model"))
   loaded = SplitNER.from_pretrained(str(tmp_path / "model"))
@@ -231,7 +233,7 @@ class Windows:
     return logits.T[example.targets].astype(np.float32)
 
 
-def test_shifting_the_windows_changes_few_mentions(trained: TrainedSystem):
+def test_shifting_the_windows_changes_few_mentions(trained: NerModel):
   detector = trained.tasks["detector"]
   rng = np.random.default_rng(0)
   letters = list("abcdefghijklmnopqrstuvwxyz")
@@ -239,7 +241,7 @@ def test_shifting_the_windows_changes_few_mentions(trained: TrainedSystem):
   run = Windows(reach=20)
 
   def mentions(drop: int) -> set[tuple[int, int]]:
-    [spans] = detector.predict(run, [Sentence(words[drop:])])
+    [spans] = tiny_tasks.detect(detector, run, [Sentence(words[drop:])])
     found = {(s.start + drop, s.end + drop) for s in spans}
     return {(a, b) for a, b in found if a >= 100}
 
@@ -250,7 +252,7 @@ def test_shifting_the_windows_changes_few_mentions(trained: TrainedSystem):
     assert len(whole ^ mentions(drop)) <= 0.02 * len(whole)
 
 
-def test_no_mention_is_cut_at_the_edge_of_a_window(trained: TrainedSystem):
+def test_no_mention_is_cut_at_the_edge_of_a_window(trained: NerModel):
   detector = trained.tasks["detector"]
   # Mentions of six words; which words are in one shows in the tokens alone.
   words = tuple([*"biiiieooo"] * 222)
@@ -262,7 +264,7 @@ def test_no_mention_is_cut_at_the_edge_of_a_window(trained: TrainedSystem):
   ids = detector.tokenizer([["o", "b", "i", "e"]]).ids[:4]
   label_of = np.zeros(ids.max() + 1, int)
   label_of[ids] = range(4)
-  [spans] = detector.predict(run, [Sentence(words)])
+  [spans] = tiny_tasks.detect(detector, run, [Sentence(words)])
   assert [(s.start, s.end) for s in spans] == [
     (i, i + 6) for i in range(0, len(words), 9)
   ]

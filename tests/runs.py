@@ -40,15 +40,17 @@ if point == "in an epoch":
   action = lambda self, *args: self.wait()
   before(2, checkpoints.Checkpoints, "save_latest", action)
 if point == "in an evaluation":
-  before(2, tasks.TokenTask, "evaluate", tasks.TokenTask.predict)
+  before(2, tasks.TokenTask, "evaluate", lambda self, *args: None)
 if point == "between the tasks":
   action = lambda *args: None
   before(1, tasks.MentionTask, "training_examples", action)
 
 whole = loop.train
 
-def keeping(programs, settings, splits, fill, folder):
-  params, progress = whole(programs, settings, splits, fill, folder)
+def keeping(programs, settings, splits, fill, folder, decoding):
+  params, progress = whole(
+    programs, settings, splits, fill, folder, decoding
+  )
   leaves = map(np.asarray, jax.tree.leaves(params))
   np.savez(folder / "returned.npz", *leaves)
   return params, progress

@@ -9,11 +9,13 @@ import pytest
 
 from splitner_jax import tasks
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
+from splitner_jax.evaluation.thresholds import Thresholds
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.overlaps import first_listed, likeliest
-from splitner_jax.tasks.systems import SingleQA, SingleSeqTag, biased
+from splitner_jax.tasks.systems import SYSTEMS, Prediction
 from tests import tiny, tiny_tasks
 from tests.tiny_tasks import ENCODER, settings, text
 
@@ -45,6 +47,18 @@ def task(tokenizer: Tokenizer) -> tasks.TokenTask:
   )
 
 
+def _predict(
+  task: tasks.TokenTask,
+  run: tasks.ForwardFn,
+  sentences: list[Sentence],
+  decoding: Decoding | None = None,
+) -> Prediction:
+  """What Single(QA) says."""
+  return tiny_tasks.predict(
+    SYSTEMS["single_qa"], {"tagger": task}, {"tagger": run}, sentences, decoding
+  )
+
+
 def test_an_example_for_each_sentence_and_type(tokenizer, task):
   examples, lost = task.training_examples(_SENTENCES)
   assert lost == 0
@@ -59,7 +73,9 @@ def test_an_example_for_each_sentence_and_type(tokenizer, task):
   words = [e.labels.tolist() for e in examples]
   assert words == [[0, 0, 0, 0, 1], [0, 1, 3, 0, 0], [0, 0], [0, 0], [1], [0]]
   assert task.labels == _TYPES
-  assert task.evaluate(tiny_tasks.oracle(4), _SENTENCES)["f1"] == 100
+  assert (
+    task.evaluate(tiny_tasks.oracle(4), _SENTENCES, Decoding())["f1"] == 100
+  )
 
 
 def test_all_tokens_of_a_question_and_its_sentence_are_labelled(tokenizer):
@@ -83,7 +99,9 @@ def test_mentions_beyond_the_input_are_counted(task):
   examples, lost = task.training_examples([long])
   assert lost == 1
   assert examples.lengths.max() <= 160
-  assert task.lost_to_length([long]) == 0  # Prediction reads all windows.
+  assert (
+    task.lost_to_length([long], task.encode([long])[0]) == 0
+  )  # Prediction reads all windows.
 
 
 def test_several_windows_of_several_questions(tokenizer, task):
@@ -110,13 +128,13 @@ def test_several_windows_of_several_questions(tokenizer, task):
     seen.append(examples)
     return tiny_tasks.oracle(4)(examples)
 
-  candidates = task.candidates(run, sentences)
+  candidates = tiny_tasks.detect(task, run, sentences)
   # Question by question, and all mentions of each.
   assert [[s.span for s in row] for row in candidates] == [
     [span for label in _TYPES for span in s.spans if span.label == label]
     for s in sentences
   ]
-  predicted = SingleQA(task, run).predict(sentences)
+  predicted = _predict(task, run, sentences).mentions
   assert [tuple(s.span for s in row) for row in predicted] == [
     s.spans for s in sentences
   ]
@@ -145,9 +163,7 @@ def test_conflicts_go_to_the_likeliest_or_to_the_first(task):
     return logits.reshape(-1, 4)
 
   sentences = [Sentence(("is", "Bo"))]
-  system = SingleQA(task, run)
-  honest, reference = system.answer(sentences)
-  assert honest == system.predict(sentences)
+  honest, reference = _predict(task, run, sentences)
   assert [s[:3] for s in honest[0]] == [(1, 2, "person")]
   assert [s[:3] for s in reference[0]] == [(1, 2, "creative-work")]
 
@@ -158,17 +174,34 @@ def test_what_has_too_low_a_score_is_dropped(task):
     sure = 9.0 - examples.target_tokens()[:, None] / 50
     return sure * np.eye(4)[examples.labels]
 
-  system = SingleQA(task, run)
-  scores = [s.score for row in system.predict(_SENTENCES) for s in row]
+  def predict(least: float):
+    return _predict(
+      task, run, _SENTENCES, Decoding(thresholds=Thresholds(least))
+    )
+
+  scores = [s.score for row in predict(0.0).mentions for s in row]
   assert len(scores) == 3
-  strict = dataclasses.replace(system, min_score=max(scores))
-  kept = [s.score for row in strict.predict(_SENTENCES) for s in row]
+  kept = [s.score for row in predict(max(scores)).mentions for s in row]
   assert 0 < len(kept) < 3
   assert set(kept) == {max(scores)}
-  for answers in strict.answer(_SENTENCES):
+  for answers in predict(max(scores)):
     assert sum(map(len, answers)) == len(kept)
-  none = dataclasses.replace(system, min_score=1.1)
-  assert none.predict(_SENTENCES) == [[], [], []]
+  assert predict(1.1).mentions == [[], [], []]
+
+
+def test_overlaps_are_resolved_before_thresholds(task):
+  """As thresholds are chosen: what they drop lets nothing else in."""
+
+  def run(examples: Examples) -> np.ndarray:
+    logits = np.zeros((len(examples), 2, 4))
+    logits[:, 1, 1] = [2.0, 9.0]
+    return logits.reshape(-1, 4)
+
+  thresholds = Thresholds(per_type={"person": 1.1})
+  found = _predict(
+    task, run, [Sentence(("is", "Bo"))], Decoding(thresholds=thresholds)
+  )
+  assert found.mentions == [[]]
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -260,7 +293,9 @@ def test_sequence_tagger(tokenizer):
   examples, _ = task.training_examples(_SENTENCES)
   assert examples[0].labels.tolist() == [0, 3, 4, 0, 1]
   run = tiny_tasks.oracle(5)
-  predicted = SingleSeqTag(task, run).predict(_SENTENCES)
+  predicted = tiny_tasks.predict(
+    SYSTEMS["single_seqtag"], {"tagger": task}, {"tagger": run}, _SENTENCES
+  ).mentions
   assert [tuple(s.span for s in row) for row in predicted] == [
     s.spans for s in _SENTENCES
   ]
@@ -289,12 +324,3 @@ def test_parts_of_speech(tokenizer):
     task.training_examples([Sentence(("Ada",), source="x.tsv:3")])
   with pytest.raises(UserError, match=r"needs parts of speech, which the tra"):
     tiny_tasks.detector(tokenizer, features="pos")
-
-
-def test_o_bias_of_every_finder(tokenizer, task):
-  run = tiny_tasks.oracle(4)
-  assert biased(SingleQA(task, run), -2.0).tagger.o_bias == -2.0
-  tagger = tasks.sequence_tagging(
-    settings("tagger"), ENCODER, tokenizer, _TYPES
-  )
-  assert biased(SingleSeqTag(tagger, run), -1.0).tagger.o_bias == -1.0

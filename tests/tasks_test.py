@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from splitner_jax import tasks
-from splitner_jax.data.sentences import Sentence, Span
+from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.data.tags import LabelScheme
 from splitner_jax.inputs.examples import Example, Examples
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks import tokens
-from splitner_jax.tasks.systems import SplitNER
+from splitner_jax.tasks.decoding import Decoding
+from splitner_jax.tasks.systems import SYSTEMS
 from tests import tiny, tiny_tasks
 from tests.tiny_tasks import SENTENCE, TYPES, WORDS
 
@@ -84,7 +85,7 @@ def test_prediction_reads_first_subwords(
     asked.extend(example.targets.tolist() for example in examples)
     return np.zeros((len(examples.targets), 4), np.float32)
 
-  task.predict(run, [SENTENCE, Sentence(("Bo", "is"))])
+  tiny_tasks.detect(task, run, [SENTENCE, Sentence(("Bo", "is"))])
   assert asked == [[5, 6, 9, 11, 12], [5, 7]]
 
 
@@ -128,7 +129,7 @@ def test_mentions_lost(tokenizer: Tokenizer, labels_on: str) -> None:
   # Of the mention across the edge nothing is left.
   assert np.flatnonzero(first).tolist() == [0, 75]
   assert np.flatnonzero(second).tolist() == [75, 76]
-  assert task.lost_to_length([long, short]) == 0
+  assert task.lost_to_length([long, short], task.encode([long, short])[0]) == 0
 
 
 @pytest.mark.parametrize("labels_on", tokens.LABELS_ON)
@@ -146,14 +147,14 @@ def test_oracle_gives_the_gold_mentions(
     seen.append(examples)
     return tiny_tasks.oracle(len(task.scheme.labels))(examples)
 
-  predicted = task.predict(run, sentences)
+  predicted = tiny_tasks.detect(task, run, sentences)
   assert _places(predicted) == _places(s.spans for s in sentences)
   assert all(0.99 < s.score <= 1 and not s.label for r in predicted for s in r)
   [examples] = seen
   assert examples.lengths.max() <= tokenizer.max_length
   assert len(examples) > 2 * len(sentences)
-  assert task.lost_to_length(sentences) == 0
-  scores = task.evaluate(run, sentences)
+  assert task.lost_to_length(sentences, task.encode(sentences)[0]) == 0
+  scores = task.evaluate(run, sentences, Decoding())
   assert scores["f1"] == 100
   assert scores["gold"] == sum(len(s.spans) for s in sentences)
   assert all(row["recall"] == 100 for row in scores["per_type"].values())
@@ -180,7 +181,7 @@ def test_what_is_learnt_gives_the_gold_mentions(
       9.0 * np.eye(len(task.scheme.labels))[known[examples.target_tokens()]]
     )
 
-  predicted = task.predict(run, sentences)
+  predicted = tiny_tasks.detect(task, run, sentences)
   assert _places(predicted) == _places(s.spans for s in sentences)
 
 
@@ -192,15 +193,15 @@ def test_oracle_of_a_tagger(tokenizer: Tokenizer) -> None:
   )
   sentences = tiny_tasks.random_sentences(20, longest=150)
   run = tiny_tasks.oracle(len(task.scheme.labels))
-  predicted = task.predict(run, sentences)
+  predicted = tiny_tasks.detect(task, run, sentences)
   assert [tuple(s.span for s in row) for row in predicted] == [
     s.spans for s in sentences
   ]
-  per_type = task.evaluate(run, sentences)["per_type"]
+  per_type = task.evaluate(run, sentences, Decoding())["per_type"]
   assert [row["f1"] for row in per_type.values()] == [100, 100]
 
 
-def _constant(words: Sequence[Sequence[float]]) -> tasks.Run:
+def _constant(words: Sequence[Sequence[float]]) -> tasks.ForwardFn:
   """A model with these logits for the words of every example."""
   return lambda examples: np.tile(np.array(words), (len(examples), 1))
 
@@ -217,37 +218,41 @@ def test_score_of_a_span(tokenizer: Tokenizer) -> None:
     ]
   )
   run = _constant(np.log(probabilities + 1e-12) + 5.0)
-  [spans] = task.predict(run, [Sentence(WORDS)])
+  [spans] = tiny_tasks.detect(task, run, [Sentence(WORDS)])
   # The geometric mean of what was decoded: B I E, then B.
   assert [span.span for span in spans] == [Span(1, 4, ""), Span(4, 5, "")]
   assert spans[0].score == pytest.approx((0.8 * 0.4 * 0.6) ** (1 / 3))
   assert spans[1].score == pytest.approx(0.9)
 
 
-def test_bias_of_o(tokenizer: Tokenizer) -> None:
+def test_outside_bias(tokenizer: Tokenizer) -> None:
+  task = tiny_tasks.detector(tokenizer)
   logits = np.array(
     [[1.0, 0.4, 0, 0], *[[3.0, 0, 0, 0]] * 3, [0, 0.5, 0, 0]], np.float32
   )
   expected = {0.0: [4], -0.5: [4], -0.7: [0, 4], 0.6: []}
-  for o_bias, starts in expected.items():
-    task = tiny_tasks.detector(tokenizer, o_bias=o_bias)
+  for outside_bias, starts in expected.items():
     kept = logits.copy()
-    [spans] = task.predict(lambda _, kept=kept: kept, [Sentence(WORDS)])
+    [spans] = tiny_tasks.detect(
+      task, lambda _, kept=kept: kept, [Sentence(WORDS)], outside_bias
+    )
     assert [span.start for span in spans] == starts
     assert all(0.25 < span.score < 1 for span in spans)
-    # They may be remembered: see `base.remembering`.
+    # They are decoded with other biases too.
     np.testing.assert_array_equal(kept, logits)
 
 
 def test_nothing_found_and_nothing_asked(tokenizer: Tokenizer) -> None:
   task = tiny_tasks.detector(tokenizer)
   run = _constant([[1.0, 0, 0, 0]] * 5)
-  assert task.predict(run, [SENTENCE] * 2) == [[], []]
-  scores = task.evaluate(run, [SENTENCE])
+  assert tiny_tasks.detect(task, run, [SENTENCE] * 2) == [[], []]
+  scores = task.evaluate(run, [SENTENCE], Decoding())
   assert (scores["f1"], scores["gold"], scores["predicted"]) == (0, 2, 0)
-  assert task.predict(run, []) == []
+  assert tiny_tasks.detect(task, run, []) == []
   # A sentence without words has nothing to answer.
-  none = task.predict(lambda _: np.zeros((0, 4), np.float32), [Sentence(())])
+  none = tiny_tasks.detect(
+    task, lambda _: np.zeros((0, 4), np.float32), [Sentence(())]
+  )
   assert none == [[]]
 
 
@@ -299,14 +304,21 @@ def test_system(tokenizer: Tokenizer) -> None:
     # 0.7 for the label, 0.1 for each of the others.
     return np.log(0.1 + 0.6 * np.eye(4)[examples.labels])
 
-  system = SplitNER(detector, classifier, run_detector, run_classifier)
-  predicted = system.predict(sentences)
+  def predict(sentences: list[Sentence]) -> list[list[ScoredSpan]]:
+    return tiny_tasks.predict(
+      SYSTEMS["splitner"],
+      {"detector": detector, "classifier": classifier},
+      {"detector": run_detector, "classifier": run_classifier},
+      sentences,
+    ).mentions
+
+  predicted = predict(sentences)
   assert predicted[0] == []
   assert [tuple(s.span for s in row) for row in predicted] == [
     s.spans for s in sentences
   ]
   scores = [s.score for row in predicted for s in row]
   assert scores == pytest.approx([0.7 * 0.9] * len(scores))
-  assert system.predict([]) == []
+  assert predict([]) == []
   # No mention anywhere.
-  assert system.predict([Sentence(("is",))] * 2) == [[], []]
+  assert predict([Sentence(("is",))] * 2) == [[], []]

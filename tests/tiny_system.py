@@ -15,11 +15,12 @@ from splitner_jax import pretrained, tasks
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.data.text import TextStyle
 from splitner_jax.experiment.settings import task_settings
-from splitner_jax.inference.ner_model import Thresholds, TrainedSystem
+from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.models.shapes import parameter_shapes
 from splitner_jax.runtime import devices
-from splitner_jax.tasks.systems import task_names
+from splitner_jax.tasks.decoding import Decoding
+from splitner_jax.tasks.systems import SYSTEMS
 from tests import tiny
 
 TYPES = ("location", "person", "thing")
@@ -32,7 +33,7 @@ def make(
   features: str = "none",
   same_tokenizer: bool = True,
   **classifier: Any,
-) -> TrainedSystem:
+) -> NerModel:
   """A system on a backbone that is written to `folder`.
 
   Args:
@@ -46,7 +47,7 @@ def make(
   config.classifier.update(classifier)
   config.detector.features = config.tagger.features = features
   parts: dict[str, tasks.AnyTask] = {}
-  for name in task_names(kind):
+  for name in SYSTEMS[kind].task_names:
     source = tiny.make_backbone(folder / name)
     if name == "classifier" and not same_tokenizer:
       path = source / "tokenizer.json"
@@ -78,7 +79,7 @@ def make(
     params[name] = devices.replicate(
       traverse_util.unflatten_dict(flat, sep="/")
     )
-  return TrainedSystem(kind, parts, params, card="# A card\n")
+  return NerModel(SYSTEMS[kind], parts, params, card="# A card\n")
 
 
 @dataclasses.dataclass
@@ -91,12 +92,12 @@ class Capitals:
   """
 
   labels: tuple[str, ...] = ("name", "WORLD")
-  thresholds: Thresholds = dataclasses.field(default_factory=Thresholds)
+  decoding: Decoding = dataclasses.field(default_factory=Decoding)
   text_style: TextStyle = dataclasses.field(default_factory=TextStyle)
   words: list[int] = dataclasses.field(default_factory=list)
   seconds: float = 0.0
 
-  def system(self, batch_size: int) -> "Capitals":
+  def predictor(self, batch_size: int) -> "Capitals":
     del batch_size
     return self
 
@@ -104,12 +105,19 @@ class Capitals:
     return len(sentences)
 
   def predict(
-    self, sentences: Sequence[Sentence], examples: int
+    self,
+    sentences: Sequence[Sentence],
+    examples: int,
+    *,
+    decoding: Decoding,
+    batch_size: int | None,
   ) -> list[list[ScoredSpan]]:
+    del batch_size
     assert examples == len(sentences)
     self.words.append(sum(len(s.words) for s in sentences))
     time.sleep(self.seconds)
-    return [self._spans(s.words) for s in sentences]
+    keep = decoding.thresholds.keep
+    return [keep(self._spans(s.words)) for s in sentences]
 
   def _spans(self, words: Sequence[str]) -> list[ScoredSpan]:
     spans, start = [], None

@@ -1,5 +1,6 @@
 """Tasks on the tiny tokenizer, whose models are not run, and sentences."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -7,10 +8,12 @@ from ml_collections import ConfigDict
 
 from configs import common
 from splitner_jax import tasks
-from splitner_jax.data.sentences import Sentence, Span
+from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.inputs.examples import Example, Examples
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.models.bert import EncoderConfig
+from splitner_jax.tasks.decoding import Decoding
+from splitner_jax.tasks.systems import Prediction, SystemKind
 
 ENCODER = EncoderConfig(99, 16, 1, 2, 32, 512, 2)
 TYPES = ("location", "person")
@@ -75,10 +78,47 @@ def questions(tokenizer: Tokenizer, examples: Examples) -> list[str]:
   return texts
 
 
-def oracle(classes: int) -> tasks.Run:
+def oracle(classes: int) -> tasks.ForwardFn:
   """A model that says what the examples' labels say."""
 
   def run(examples: Examples) -> np.ndarray:
     return 9.0 * np.eye(classes, dtype=np.float32)[examples.labels]
 
   return run
+
+
+def detect(
+  task: tasks.TokenTask,
+  forward: tasks.ForwardFn,
+  sentences: Sequence[Sentence],
+  outside_bias: float = 0.0,
+) -> list[list[ScoredSpan]]:
+  """What each question finds in each sentence."""
+  examples, _ = task.encode(sentences)
+  return task.decode(examples, forward(examples), sentences, outside_bias)
+
+
+def types(
+  task: tasks.MentionTask,
+  forward: tasks.ForwardFn,
+  sentences: Sequence[Sentence],
+  mentions: Sequence[Sequence[Span | ScoredSpan]],
+) -> list[list[tuple[str, float]]]:
+  """Type and probability of each mention of each sentence."""
+  found = iter(task.classes(task.logits(forward, sentences, mentions)))
+  return [[next(found) for _ in row] for row in mentions]
+
+
+def predict(
+  kind: SystemKind[Any],
+  parts: Mapping[str, tasks.AnyTask],
+  forwards: Mapping[str, tasks.ForwardFn],
+  sentences: Sequence[Sentence],
+  decoding: Decoding | None = None,
+) -> Prediction:
+  """What a system says of sentences."""
+  decoding = decoding or Decoding()
+  examples = kind.encode(parts, sentences)
+  biases = [decoding.outside_bias]
+  reading = kind.read(parts, forwards, sentences, examples, biases)
+  return kind.decode(parts, reading, decoding)

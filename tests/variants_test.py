@@ -1,6 +1,5 @@
 """Every system and setting: trains, resumes, is scored, saved and used."""
 
-import dataclasses
 import json
 import pathlib
 from collections.abc import Iterator
@@ -11,9 +10,7 @@ from ml_collections import ConfigDict
 
 from configs import common, wnut17
 from splitner_jax import SplitNER
-from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.experiment import run, seeds
-from splitner_jax.inference import decoding
 from splitner_jax.tasks import MentionTask
 from splitner_jax.training.checkpoints import Checkpoints
 from tests import tiny
@@ -252,44 +249,3 @@ def test_seeds(session_cache, tmp_path, capsys):
   content = each[0]["corpus"]["content_hash"]
   assert seeds._finished(of_seed, folder, content)
   assert seeds._finished(of_seed, folder, "other data") is None
-
-
-def test_decoding_is_chosen_by_f1_over_all_sentences():
-  """A stand-in system, which finds more with a lower bias, ever less sure."""
-
-  @dataclasses.dataclass(frozen=True)
-  class Finder:
-    o_bias: float = 0.0
-
-  @dataclasses.dataclass(frozen=True)
-  class System:
-    FINDER = "finder"
-    finder: Finder
-    min_score: float = 0.0
-    limits: tuple[float, ...] = (-0.5, -1.0, -2.0)
-
-    def with_runs(self, wrap):
-      return self  # It has none.
-
-    def predict(self, sentences):
-      spans = [
-        ScoredSpan(0, 1, "a", 0.9),
-        ScoredSpan(1, 2, "a", 0.4),
-        ScoredSpan(2, 3, "a", 0.3),
-      ]
-      bias = self.finder.o_bias
-      count = sum(bias <= limit for limit in self.limits)
-      return [spans[:count] for _ in sentences]
-
-  words = ("x", "y", "z")
-  two = Sentence(words, (Span(0, 1, "a"), Span(1, 2, "a")))
-  system, found = decoding.tune_decoding(System(Finder()), [two])
-  # The least change of those that are best.
-  assert (system.finder.o_bias, system.min_score) == (-1.0, 0.0)
-  assert (found["f1"], found["f1_before"]) == (100, 0)
-  # All are found at once, the second and third wrongly.
-  one = Sentence(words, (Span(0, 1, "a"),))
-  at_once = System(Finder(), limits=(-0.5, -0.5, -0.5))
-  system, found = decoding.tune_decoding(at_once, [one])
-  assert (system.finder.o_bias, system.min_score) == (-0.5, 0.45)
-  assert found["f1"] == 100

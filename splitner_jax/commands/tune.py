@@ -17,50 +17,30 @@ from absl import logging as absl_logging
 from splitner_jax.commands import cli
 from splitner_jax.data import formats
 from splitner_jax.data.sentences import Sentence
-from splitner_jax.evaluation.calibration import (
-  Counts,
-  Judged,
+from splitner_jax.evaluation.metrics import Counts
+from splitner_jax.evaluation.tables import markdown_table
+from splitner_jax.evaluation.thresholds import (
+  MatchedPredictions,
   Target,
-  choose_thresholds,
+  Thresholds,
 )
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.tasks.base import remembering
 
 # JAX is imported with the model: --help need not wait for it.
 if TYPE_CHECKING:
-  from splitner_jax.inference.ner_model import Thresholds, TrainedSystem
-  from splitner_jax.tasks.systems import System
-
-O_BIASES = tuple(-i / 2 for i in range(11))
-"""Values of `o_bias` that are tried for recall, in this order."""
-
-
-def _buy_recall(
-  system: "System", sentences: Sequence[Sentence], target: Target
-) -> tuple[float, Judged]:
-  """The first `o_bias` that reaches a recall, or comes closest to it."""
-  from splitner_jax.tasks.systems import biased
-
-  tried = []
-  for o_bias in O_BIASES:
-    predicted = biased(system, o_bias).predict(sentences)
-    judged = Judged.of(sentences, predicted)
-    tried.append((o_bias, judged))
-    if target.is_reached(judged.counts()):
-      return o_bias, judged
-  return max(tried, key=lambda pair: target.merit(pair[1].counts()))
+  from splitner_jax.inference.ner_model import NerModel
 
 
 def tune(
-  trained: "TrainedSystem",
+  model: "NerModel",
   sentences: Sequence[Sentence],
   target: Target,
   batch_size: int = 32,
-) -> tuple["TrainedSystem", str]:
-  """Tunes the thresholds, and for recall the detector's `o_bias`.
+) -> tuple["NerModel", str]:
+  """Tunes the thresholds, and for recall the outside bias.
 
   Args:
-    trained: the model.
+    model: to be tuned.
     sentences: with gold mentions, best those of a dev split.
     target: what to reach on them.
     batch_size: sentences that are computed at a time.
@@ -68,61 +48,58 @@ def tune(
   Returns:
     The tuned model; and what was reached, Markdown.
   """
-  from splitner_jax.inference.ner_model import Thresholds
-  from splitner_jax.tasks.systems import biased
+  from splitner_jax.inference import tuning
 
-  system = trained.system(batch_size).with_runs(remembering)
-  finder = system.FINDER
-  if target.measure == "recall":  # What it drops is to come back.
-    system = dataclasses.replace(system, min_score=0.0)
-  first = last = Judged.of(sentences, system.predict(sentences))
-  was = o_bias = getattr(system, finder).o_bias
+  was = model.decoding
+  biases: Sequence[float] = [was.outside_bias]
   if target.measure == "recall":
-    o_bias, last = _buy_recall(system, sentences, target)
-  thresholds = Thresholds(*choose_thresholds(last, target))
-  task = getattr(biased(system, o_bias), finder)
-  tuned = dataclasses.replace(
-    trained,
-    tasks={**trained.tasks, finder: task},
-    min_score=system.min_score,
-    thresholds=thresholds,
-  )
-  parts = [_table((first, trained.thresholds), (last, thresholds))]
-  if o_bias != was:
-    parts.append(f"o_bias of the {finder}: {was:g} before, {o_bias:g} after")
-  counts = last.counts(thresholds.default, thresholds.per_type)
-  if target.measure != "f1":
-    reached, value = 100 * target.merit(counts)[0], 100 * target.value
+    biases = tuning.RECALL_BIASES
+  tuned = tuning.tune(model.predictor(batch_size), sentences, target, biases)
+  now = tuned.decoding
+  parts = [
+    _table((tuned.before, was.thresholds), (tuned.matched, now.thresholds))
+  ]
+  if now.outside_bias != was.outside_bias:
     parts.append(
-      f"{target.measure} {value:.2f} is reached"
-      if target.is_reached(counts)
-      else f"{target.measure} {value:.2f} cannot be reached on this data: the "
-      f"nearest found is {reached:.2f}, {value - reached:.2f} too low"
+      f"o_bias of the {model.kind.detection_task}: {was.outside_bias:g} "
+      f"before, {now.outside_bias:g} after"
     )
-  return tuned, "\n\n".join(parts)
+  counts = tuned.matched.counts(now.thresholds)
+  if target.measure != "f1":
+    reached, wanted = target.objective(counts)[0], target.percent
+    parts.append(
+      f"{target.measure} {wanted:.2f} is reached"
+      if target.is_reached(counts)
+      else f"{target.measure} {wanted:.2f} cannot be reached on this data: the "
+      f"nearest found is {reached:.2f}, {wanted - reached:.2f} too low"
+    )
+  return dataclasses.replace(model, decoding=now), "\n\n".join(parts)
 
 
-def _table(*versions: "tuple[Judged, Thresholds]") -> str:
+def _table(*versions: tuple[MatchedPredictions, Thresholds]) -> str:
   """Scores of all mentions and of each type, before and after."""
-  from splitner_jax.evaluation.tables import markdown_table
-
   rows = [["type", "", "gold", "threshold", "precision", "recall", "F1"]]
 
   def add(name: str, when: str, counts: Counts, threshold: float) -> None:
-    shares = (counts.precision, counts.recall, counts.f1)
-    figures = [f"{100 * x:.2f}" for x in shares]
-    rows.append([name, when, str(counts.gold), f"{threshold:.4f}", *figures])
+    figures = [counts.precision, counts.recall, counts.f1]
+    rows.append(
+      [
+        name,
+        when,
+        str(counts.gold),
+        f"{threshold:.4f}",
+        *(f"{x:.2f}" for x in figures),
+      ]
+    )
 
-  for when, (judged, least) in zip(("before", "after"), versions, strict=True):
-    counts = judged.counts(least.default, least.per_type)
-    add("all", when, counts, least.default)
-  labels = {str(x) for judged, _ in versions for x in judged.labels}
-  for label in sorted(labels.union(*(judged.gold for judged, _ in versions))):
-    for when, (judged, least) in zip(
-      ("before", "after"), versions, strict=True
-    ):
-      threshold = least.of(label)
-      add(label, when, judged.part(label).counts(threshold), threshold)
+  both = list(zip(("before", "after"), versions, strict=True))
+  for when, (matched, thresholds) in both:
+    add("all", when, matched.counts(thresholds), thresholds.default)
+  labels = {str(x) for matched, _ in versions for x in matched.labels}
+  for label in sorted(labels.union(*(m.gold for m, _ in versions))):
+    for when, (matched, thresholds) in both:
+      counts = matched.of_type(label).counts(thresholds)
+      add(label, when, counts, thresholds.of(label))
   return markdown_table(rows, left=2)
 
 

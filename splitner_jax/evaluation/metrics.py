@@ -14,7 +14,7 @@ figures only; no other function does.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,30 @@ _Spans = Iterable[Span | ScoredSpan]
 
 # Weights of this many sentences are held at a time: 32 MB.
 _BLOCK = 2**22
+
+
+class Counts(NamedTuple):
+  """Numbers of mentions, and what follows from them, in percent.
+
+  A measure is 0.0 where nothing is there to divide by.
+  """
+
+  gold: int
+  predicted: int
+  correct: int
+
+  @property
+  def precision(self) -> float:
+    return 100.0 * self.correct / self.predicted if self.predicted else 0.0
+
+  @property
+  def recall(self) -> float:
+    return 100.0 * self.correct / self.gold if self.gold else 0.0
+
+  @property
+  def f1(self) -> float:
+    both = self.gold + self.predicted
+    return 200.0 * self.correct / both if both else 0.0
 
 
 def score(
@@ -252,20 +276,14 @@ def _untyped(sentences: Sequence[_Spans]) -> list[list[Span]]:
 def _summary(
   gold: Counter[str], predicted: Counter[str], correct: Counter[str]
 ) -> dict[str, Any]:
-  result = _figures(gold.total(), predicted.total(), correct.total())
+  result = _figures(Counts(gold.total(), predicted.total(), correct.total()))
   result["per_type"] = {
-    label: _figures(gold[label], predicted[label], correct[label])
+    label: _figures(Counts(gold[label], predicted[label], correct[label]))
     for label in sorted(gold.keys() | predicted.keys())
   }
   return result
 
 
-def _figures(gold: int, predicted: int, correct: int) -> dict[str, Any]:
-  return {
-    "precision": 100.0 * correct / predicted if predicted else 0.0,
-    "recall": 100.0 * correct / gold if gold else 0.0,
-    "f1": 200.0 * correct / (gold + predicted) if correct else 0.0,
-    "gold": gold,
-    "predicted": predicted,
-    "correct": correct,
-  }
+def _figures(counts: Counts) -> dict[str, Any]:
+  measures = ("precision", "recall", "f1")
+  return {m: getattr(counts, m) for m in measures} | counts._asdict()

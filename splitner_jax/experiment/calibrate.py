@@ -1,84 +1,73 @@
-"""The temperature of the classifier, and how far scores are from the truth."""
+"""The temperature of a classifier, and how far scores are from the truth."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+import scipy.special
 
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.evaluation.calibration import (
-  Judged,
   expected_calibration_error,
   fit_temperature,
 )
-from splitner_jax.tasks.base import remembering
-from splitner_jax.tasks.systems import SplitNER
+from splitner_jax.evaluation.thresholds import MatchedPredictions
+from splitner_jax.inference.ner_model import Predictor
+from splitner_jax.tasks.decoding import Decoding
+from splitner_jax.tasks.systems import TypeLogits
 
 
-def calibrate(
-  system: SplitNER, sentences: Sequence[Sentence]
-) -> tuple[SplitNER, dict[str, Any]]:
-  """Fits the temperature of the classifier on a split's gold mentions.
+def calibrate(found: TypeLogits) -> tuple[float, dict[str, Any]]:
+  """Fits a temperature to what a classifier says of mentions.
 
   Returns:
-    The system with it; and for `report.json`, `temperature`, and
-    `type_on_gold_dev`: the expected calibration error of the type's
-    probability, in percent, `before` and `after`. Mentions of types that the
-    classifier does not know are left out.
+    It; and for `report.json`, `temperature`, and `type_on_gold_dev`: the
+    expected calibration error of the type's probability, in percent, `before`
+    and `after`.
   """
-  task = system.classifier
-  examples, _ = task.training_examples(sentences)
-  known = examples.weights > 0
-  labels = examples.labels[known]
-  logits = np.reshape(
-    np.asarray(system.run_classifier(examples), np.float64),
-    (len(examples.targets), len(task.answers)),
-  )[known]
-  temperature = fit_temperature(logits, labels)
+  temperature = fit_temperature(*found)
+  correct = found.logits.argmax(axis=-1) == found.classes
 
   def error(t: float) -> float:
-    shifted = (logits - logits.max(axis=-1, keepdims=True)) / t
-    # Of the likeliest type: its exponential is 1.
-    scores = 1 / np.exp(shifted).sum(axis=-1)
-    correct = logits.argmax(axis=-1) == np.array(labels, int)
-    return expected_calibration_error(scores, correct)
+    scores = scipy.special.softmax(found.logits / t, axis=-1)
+    return expected_calibration_error(scores.max(axis=-1), correct)
 
-  task = dataclasses.replace(task, temperature=temperature)
-  return dataclasses.replace(system, classifier=task), {
+  return temperature, {
     "temperature": temperature,
     "type_on_gold_dev": {"before": error(1.0), "after": error(temperature)},
   }
 
 
 def score_errors(
-  system: SplitNER,
+  predictor: Predictor,
+  reading: Any,
+  decoding: Decoding,
   sentences: Sequence[Sentence],
-  predicted: Sequence[list[ScoredSpan]],
 ) -> dict[str, float]:
   """Expected calibration error of predictions' scores, in percent.
 
   Args:
-    system: what predicted them.
+    predictor: of the model.
+    reading: of the sentences.
+    decoding: the model's.
     sentences: with gold mentions.
-    predicted: of each sentence.
 
   Returns:
-    `before`: as the scores were with a temperature of 1; and `after`.
+    `before`: as the scores of these predictions would be with a temperature
+    of 1; and `after`.
   """
-  run = remembering(system.run_classifier)
-  plain = dataclasses.replace(system.classifier, temperature=1.0)
-  # Of a score, only the type's probability depends on the temperature.
-  types = [
-    np.array([p for row in rows for _, p in row])
-    for rows in (
-      task.predict(run, sentences, predicted)
-      for task in (plain, system.classifier)
-    )
+  plain = Decoding(decoding.outside_bias)
+  scores = [
+    {span.span: span.score for span in row}
+    for row in predictor.decode(reading, plain).mentions
   ]
-  judged = Judged.of(sentences, predicted)
-  before = np.minimum(judged.scores * types[0] / types[1], 1.0)
-  return {
-    "before": expected_calibration_error(before, judged.correct),
-    "after": expected_calibration_error(judged.scores, judged.correct),
-  }
+  after = predictor.decode(reading, decoding).mentions
+  before = [
+    [span._replace(score=known[span.span]) for span in row]
+    for row, known in zip(after, scores, strict=True)
+  ]
+
+  def error(predicted: list[list[ScoredSpan]]) -> float:
+    matched = MatchedPredictions.of(sentences, predicted)
+    return expected_calibration_error(matched.scores, matched.correct)
+
+  return {"before": error(before), "after": error(after)}

@@ -3,7 +3,7 @@
 from typing import Any
 
 from splitner_jax.experiment import report
-from splitner_jax.tasks.systems import task_names
+from splitner_jax.tasks.systems import SYSTEMS
 
 
 def card(result: dict[str, Any], command: str) -> str:
@@ -14,6 +14,7 @@ def card(result: dict[str, Any], command: str) -> str:
     command: the command that trained the model.
   """
   corpus, config = result["corpus"], result["config"]
+  task_names = SYSTEMS[config["system"]].task_names
   recipe = {
     "backbone": config["backbone"],
     **{
@@ -22,13 +23,13 @@ def card(result: dict[str, Any], command: str) -> str:
     },
     **{
       f"{name}.{key}": value
-      for name in task_names(config["system"])
+      for name in task_names
       for key, value in config[name].items()
     },
   }
   steps = (
     "one model detects them, another names the type of each"
-    if "classifier" in task_names(config["system"])
+    if "classifier" in task_names
     else "one model detects them and names their types"
   )
   parts = [

@@ -102,7 +102,7 @@ def write(result: dict[str, Any], workdir: pathlib.Path) -> None:
 
 def title(config: dict[str, Any]) -> str:
   """The paper's name of the system that a config describes."""
-  return SYSTEMS[config["system"]].TITLE
+  return SYSTEMS[config["system"]].title
 
 
 def table(result: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """One run: corpus, tasks, training, evaluation, report."""
 
+import dataclasses
 import logging
 import pathlib
 import shlex
@@ -9,11 +10,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from splitner_jax import tasks
 from splitner_jax.data import formats
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.data.text import TextStyle
 from splitner_jax.evaluation import error_analysis
+from splitner_jax.evaluation.thresholds import Target
 from splitner_jax.experiment import (
   calibrate,
   evaluate,
@@ -25,11 +26,11 @@ from splitner_jax.experiment.corpus import load_corpus
 from splitner_jax.experiment.run_folder import claimed
 from splitner_jax.experiment.settings import check_config, parse_seeds
 from splitner_jax.experiment.task_specs import Experiment, Part, prepare
-from splitner_jax.inference import decoding, model_folder
-from splitner_jax.inference.forward import Forward
-from splitner_jax.inference.ner_model import TrainedSystem
+from splitner_jax.inference import model_folder, tuning
+from splitner_jax.inference.forward import Forward, Programs
+from splitner_jax.inference.ner_model import NerModel, Predictor
 from splitner_jax.runtime.compilation import use_compilation_cache
-from splitner_jax.tasks.systems import SYSTEMS, SplitNER, System
+from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.training import cross_fitting, loop
 
 log = logging.getLogger(__name__)
@@ -68,23 +69,32 @@ def _run_one(
   config: ConfigDict, experiment: Experiment, workdir: pathlib.Path
 ) -> dict[str, Any]:
   corpus = experiment.corpus
-  system, progress = _train(experiment, workdir)
+  model, programs, progress = _train(experiment, workdir)
+  predictor = Predictor(model, programs, progress=True)
 
   result = report.start(config, corpus, progress)
-  if isinstance(system, SplitNER):
-    system, result["calibration"] = calibrate.calibrate(system, corpus.dev)
+  decoding = model.decoding
+  known = predictor.kind.type_logits(
+    predictor.tasks, predictor.forwards, corpus.dev
+  )
+  if known is not None:
+    temperature, result["calibration"] = calibrate.calibrate(known)
+    decoding = dataclasses.replace(decoding, temperature=temperature)
   if config.tune_decoding:
-    system, result["decoding"] = decoding.tune_decoding(system, corpus.dev)
+    predictor.decoding = decoding
+    decoding, result["decoding"] = _tune(predictor, corpus.dev)
+  model = dataclasses.replace(model, decoding=decoding)
 
   (workdir / "predictions").mkdir(exist_ok=True)
   for split, sentences in (("dev", corpus.dev), ("test", corpus.test)):
     if not sentences:
       continue
     log.info("tagging %s", split)
-    result[split], predicted = evaluate.evaluate(system, sentences)
-    if split == "test" and isinstance(system, SplitNER):
+    found = evaluate.evaluate(predictor, sentences, decoding)
+    result[split], predicted = found.scores, found.predicted
+    if split == "test" and known is not None:
       result["calibration"]["entity_score_on_test"] = calibrate.score_errors(
-        system, sentences, predicted
+        predictor, found.reading, decoding, sentences
       )
     errors = error_analysis.analyse(corpus.train, sentences, predicted)
     error_analysis.write(errors, workdir, split)
@@ -94,64 +104,99 @@ def _run_one(
     formats.write_columns(stem.with_suffix(".tsv"), sentences, predicted)
     formats.write_jsonl(stem.with_suffix(".jsonl"), sentences, predicted)
   command = ["python", "-m", "splitner_jax.main", *sys.argv[1:]]
-  model_folder.save(
-    workdir / "model",
-    TrainedSystem.of(
-      system,
-      text_style=TextStyle.of([s.words for s in corpus.train]),
-      card=model_card.card(result, shlex.join(command)),
-    ),
-  )
+  card = model_card.card(result, shlex.join(command))
+  model_folder.save(workdir / "model", dataclasses.replace(model, card=card))
   report.write(result, workdir)
   print(report.table(result))
   print(f"\nreport: {workdir / 'report.md'}\nmodel: {workdir / 'model'}")
   return result
 
 
+def _tune(
+  predictor: Predictor, sentences: Sequence[Sentence]
+) -> tuple[Decoding, dict[str, Any]]:
+  """Chooses a decoding by F1 on dev; and what `report.json` says of it."""
+  tuned = tuning.tune(
+    predictor,
+    sentences,
+    Target("f1"),
+    tuning.OUTSIDE_BIASES,
+    tuning.LEAST_SCORES,
+  )
+  chosen = tuned.decoding
+  found = {
+    "o_bias": chosen.outside_bias,
+    "min_score": chosen.thresholds.default,
+    "f1": tuned.matched.counts(chosen.thresholds).f1,
+    "f1_before": tuned.before.counts().f1,
+  }
+  log.info(
+    "o_bias %(o_bias)g, least score %(min_score)g: dev F1 %(f1).2f, "
+    "%(f1_before).2f before",
+    found,
+  )
+  return chosen, found
+
+
 def _train(
   experiment: Experiment, workdir: pathlib.Path
-) -> tuple[System, dict[str, Any]]:
+) -> tuple[NerModel, dict[str, Programs], dict[str, Any]]:
   """Trains the tasks of a system that are not trained yet.
 
   Returns:
-    The system, and of each task what `loop.train` says.
+    The model, the programs of its tasks, and of each what `loop.train` says.
   """
-  corpus = experiment.corpus
+  corpus, kind = experiment.corpus, experiment.kind
   progress: dict[str, Any] = {}
+  params: dict[str, Any] = {}
 
   def trained(
     part: Part,
     sentences: Sequence[Sentence],
     dev: Sequence[Sentence],
     folder: str,
-  ) -> tasks.Run:
-    """The forward pass of a task, trained if need be."""
-    params, progress[folder] = loop.train(
+  ) -> Any:
+    """The parameters of a task, trained if need be."""
+    result, progress[folder] = loop.train(
       part.programs,
       part.settings,
       (sentences, dev),
       part.fill,
       workdir / folder,
+      part.decoding,
     )
-    return Forward(part.programs, params, progress=True)
+    return result
 
-  fields: dict[str, Any] = {}
   for name, part in experiment.parts.items():
     sentences: Sequence[Sentence] = corpus.train
     dev: Sequence[Sentence] = corpus.dev
     if part.settings.get("none_class"):
-      detector = experiment.parts["detector"]
+      detector = experiment.parts[kind.detection_task]
+      bias = detector.decoding.outside_bias
 
-      def train_fold(rows: Sequence[Sentence], fold: int, part=detector):
+      def train_fold(
+        rows: Sequence[Sentence], fold: int, part: Part = detector
+      ) -> Forward:
         folder = f"detector-fold{fold}"
-        return part.task, trained(part, rows, corpus.dev, folder)
+        found = trained(part, rows, corpus.dev, folder)
+        return Forward(part.programs, found, progress=True)
 
       sentences = cross_fitting.cross_fitted(
-        corpus.train, part.settings.folds, train_fold
+        corpus.train, part.settings.folds, detector.task, train_fold, bias
+      )
+      forward = Forward(
+        detector.programs, params[kind.detection_task], progress=True
       )
       dev = cross_fitting.with_false_spans(
-        detector.task, fields["run_detector"], corpus.dev
+        detector.task, forward, corpus.dev, bias
       )
-    fields[name] = part.task
-    fields[f"run_{name}"] = trained(part, sentences, dev, name)
-  return SYSTEMS[experiment.kind](**fields), progress
+    params[name] = trained(part, sentences, dev, name)
+  parts = experiment.parts
+  model = NerModel(
+    kind,
+    {name: part.task for name, part in parts.items()},
+    params,
+    parts[kind.detection_task].decoding,
+    TextStyle.of([s.words for s in corpus.train]),
+  )
+  return model, {n: part.programs for n, part in parts.items()}, progress

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks.base import choice
-from splitner_jax.tasks.systems import SYSTEMS, task_names
+from splitner_jax.tasks.systems import SYSTEMS
 from splitner_jax.training.losses import AVERAGES, LOSSES
 
 # The least that a field may be, at the top level and in the tasks' parts.
@@ -47,7 +47,7 @@ def check_config(config: ConfigDict) -> None:
       f"config.system: {config.system!r} is none of {', '.join(SYSTEMS)}"
     )
   parse_seeds(config.seeds)
-  for name in task_names(config.system):
+  for name in SYSTEMS[config.system].task_names:
     settings = task_settings(config, name)
 
     def refuse(key: str, why: str, name=name, settings=settings) -> NoReturn:

@@ -20,8 +20,9 @@ from splitner_jax.inputs import questions
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.runtime.devices import compute_dtype
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.from_settings import pos_tags
-from splitner_jax.tasks.systems import task_names
+from splitner_jax.tasks.systems import SYSTEMS, SystemKind
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,11 @@ class Part:
   def programs(self) -> Programs:
     return Programs(self.task, self.settings.inference_batch_size)
 
+  @property
+  def decoding(self) -> Decoding:
+    """That of the config."""
+    return Decoding(outside_bias=self.settings.get("o_bias", 0.0))
+
   def fill(self, params: Any) -> Any:
     """Puts the backbone's, or the checkpoint's, weights into `params`."""
     whole = self.settings.checkpoint is not None
@@ -59,12 +65,12 @@ class Experiment:
 
   Attributes:
     corpus: the sentences.
-    kind: the system's key in `systems.SYSTEMS`.
+    kind: of system.
     parts: its tasks, by name.
   """
 
   corpus: corpora.Corpus
-  kind: str
+  kind: SystemKind[Any]
   parts: dict[str, Part]
 
 
@@ -158,8 +164,9 @@ def prepare(
   check_config(config)
   corpus = corpus or load_corpus(config.data)
   log.info("%s", corpus.describe())
+  kind = SYSTEMS[config.system]
   return Experiment(
     corpus,
-    config.system,
-    {name: _part(config, name, corpus) for name in task_names(config.system)},
+    kind,
+    {name: _part(config, name, corpus) for name in kind.task_names},
   )

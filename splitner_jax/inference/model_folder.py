@@ -26,7 +26,7 @@ from safetensors.numpy import save as to_bytes
 import splitner_jax
 from splitner_jax.data.tags import LabelScheme
 from splitner_jax.data.text import TextStyle
-from splitner_jax.inference.ner_model import Thresholds, TrainedSystem
+from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.inputs.mention_examples import CONTEXTS, PLACES
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.models.bert import EncoderConfig
@@ -40,7 +40,8 @@ from splitner_jax.pretrained.folders import TOKENIZER_FILES, folder_or_download
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks import AnyTask, MentionTask, TokenTask
-from splitner_jax.tasks.systems import SYSTEMS, task_names
+from splitner_jax.tasks.decoding import Decoding, Thresholds
+from splitner_jax.tasks.systems import SYSTEMS, SystemKind
 
 FORMAT_VERSION = 4
 """Raised when an older program could not read the folder correctly."""
@@ -48,7 +49,6 @@ FORMAT_VERSION = 4
 # What older folders leave out.
 _SINCE_1: dict[str, dict[str, Any]] = {
   "mention": {
-    "temperature": 1.0,
     "none_class": False,
     "pooling": "cls",
     "positions": "question",
@@ -74,7 +74,7 @@ _FILES = (
 )
 
 
-def save(folder: str | os.PathLike[str], model: TrainedSystem) -> None:
+def save(folder: str | os.PathLike[str], model: NerModel) -> None:
   """Writes the folder: whole or not at all.
 
   Args:
@@ -119,17 +119,16 @@ def _is_model(folder: pathlib.Path) -> bool:
     return False
 
 
-def _write(folder: pathlib.Path, model: TrainedSystem) -> None:
+def _write(folder: pathlib.Path, model: NerModel) -> None:
   tokenizers = [task.tokenizer for task in model.tasks.values()]
   shared = all(_same(tokenizers[0], other) for other in tokenizers)
   config: dict[str, Any] = {
     "library": "splitner_jax",
     "version": splitner_jax.__version__,
     "format_version": FORMAT_VERSION,
-    "system": model.kind,
+    "system": model.kind.name,
     "tasks": {},
-    "min_score": model.min_score,
-    "thresholds": dataclasses.asdict(model.thresholds),
+    "decoding": dataclasses.asdict(model.decoding),
     "text_style": dataclasses.asdict(model.text_style),
   }
   for name, task in model.tasks.items():
@@ -179,7 +178,6 @@ def _describe(task: AnyTask) -> dict[str, Any]:
       "context": task.context,
       "max_context": task.max_context,
       "positions": task.positions,
-      "temperature": task.temperature,
     }
   asked: dict[str, Any] = {"kind": "token"}
   if task.asked:
@@ -202,11 +200,10 @@ def _describe(task: AnyTask) -> dict[str, Any]:
     "pos_tags": list(task.pos_tags),
     "double_sep": task.double_sep,
     **{field: getattr(task.model, field) for field in _HEAD_FIELDS},
-    "o_bias": task.o_bias,
   }
 
 
-def load(name: str, *, compute_dtype: str = "auto") -> TrainedSystem:
+def load(name: str, *, compute_dtype: str = "auto") -> NerModel:
   """Reads a folder, or a model of the Hugging Face hub.
 
   Args:
@@ -221,26 +218,41 @@ def load(name: str, *, compute_dtype: str = "auto") -> TrainedSystem:
   folder = pathlib.Path(folder_or_download(str(name), _FILES))
   config = _read_config(folder)
   with _blamed_on(folder / "config.json"):
-    kind = config["system"]
-    if kind not in SYSTEMS:
-      raise ValueError(f"system {kind!r} is none of {', '.join(SYSTEMS)}")
-    # Folders of format 1 have none.
-    min_score = float(config.get("min_score", 0.0))
-    thresholds = Thresholds(
-      float(config["thresholds"]["default"]),
-      {k: float(v) for k, v in config["thresholds"]["per_type"].items()},
-    )
+    if config["system"] not in SYSTEMS:
+      raise ValueError(
+        f"system {config['system']!r} is none of {', '.join(SYSTEMS)}"
+      )
+    kind = SYSTEMS[config["system"]]
+    decoding = _read_decoding(config, kind)
     text_style = TextStyle(**config["text_style"])
-    fields = {name: dict(config["tasks"][name]) for name in task_names(kind)}
+    fields = {name: dict(config["tasks"][name]) for name in kind.task_names}
   tasks, params = {}, {}
   for name, settings in fields.items():
     tasks[name] = _make_task(folder, name, settings, dtype)
     params[name] = _read_params(folder / f"{name}.safetensors", tasks[name])
   card_file = folder / "README.md"
   text = card_file.read_text("utf-8") if card_file.is_file() else ""
-  return TrainedSystem(
-    kind, tasks, params, min_score, thresholds, text_style, text
+  return NerModel(kind, tasks, params, decoding, text_style, text)
+
+
+def _read_decoding(config: dict[str, Any], kind: SystemKind[Any]) -> Decoding:
+  """The decoding of a folder, whatever its format."""
+  if config["format_version"] >= 4:
+    fields = config["decoding"]
+    found = fields["thresholds"]
+    bias, temperature = fields["outside_bias"], fields["temperature"]
+    least = 0.0
+  else:
+    # It was among the tasks' fields, with a least score beside the thresholds.
+    tasks, found = config["tasks"], config["thresholds"]
+    bias = tasks[kind.detection_task]["o_bias"]
+    temperature = tasks.get("classifier", {}).get("temperature", 1.0)
+    least = float(config.get("min_score", 0.0))
+  thresholds = Thresholds(
+    max(least, float(found["default"])),
+    {k: max(least, float(v)) for k, v in found["per_type"].items()},
   )
+  return Decoding(float(bias), float(temperature), thresholds)
 
 
 def _read_config(folder: pathlib.Path) -> dict[str, Any]:
@@ -321,7 +333,6 @@ def _make_task(
         context=fields["context"],
         max_context=fields["max_context"],
         positions=fields["positions"],
-        temperature=float(fields["temperature"]),
       )
     scheme = LabelScheme(fields["scheme"], tuple(fields["types"]))
     features = tuple(fields["features"])
@@ -343,7 +354,6 @@ def _make_task(
       features=features,
       pos_tags=tuple(fields["pos_tags"]),
       double_sep=fields["double_sep"],
-      o_bias=fields["o_bias"],
     )
 
 

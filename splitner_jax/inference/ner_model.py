@@ -1,70 +1,135 @@
-"""A trained system: what training hands to prediction."""
+"""A model: what is trained, saved, loaded, scored and served."""
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
+from concurrent import futures
 from typing import Any
 
+from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.data.text import TextStyle
 from splitner_jax.inference.forward import Forward, Programs
+from splitner_jax.inputs.examples import Examples
 from splitner_jax.tasks import AnyTask
-from splitner_jax.tasks.systems import SYSTEMS, System, task_names
+from splitner_jax.tasks.decoding import Decoding
+from splitner_jax.tasks.systems import Prediction, SystemKind
 
 
 @dataclasses.dataclass(frozen=True)
-class Thresholds:
-  """The least score of a mention: of any type, and of some types."""
-
-  default: float = 0.0
-  per_type: Mapping[str, float] = dataclasses.field(default_factory=dict)
-
-  def of(self, label: str) -> float:
-    return self.per_type.get(label, self.default)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainedSystem:
-  """A system with its parameters and all else that tagging needs.
+class NerModel:
+  """A system with its parameters, and all else that tagging needs.
 
   Attributes:
-    kind: a key of `systems.SYSTEMS`.
+    kind: of system.
     tasks: by name.
-    params: of each task, replicated.
-    min_score: see `systems`.
-    thresholds: of the published scores.
+    params: of each task, a plain tree, replicated.
+    decoding: how its answers become mentions.
     text_style: how text is to be split for it.
     card: the model card, Markdown.
   """
 
-  kind: str
+  kind: SystemKind[Any]
   tasks: Mapping[str, AnyTask]
   params: Mapping[str, Any]
-  min_score: float = 0.0
-  thresholds: Thresholds = Thresholds()
+  decoding: Decoding = dataclasses.field(default_factory=Decoding)
   text_style: TextStyle = dataclasses.field(default_factory=TextStyle)
   card: str = ""
-
-  @classmethod
-  def of(cls, system: System, **more: Any) -> "TrainedSystem":
-    """The model of a system whose passes are of `Forward`."""
-    kind = next(name for name, c in SYSTEMS.items() if type(system) is c)
-    names = task_names(kind)
-    return cls(
-      kind,
-      {name: getattr(system, name) for name in names},
-      {name: getattr(system, f"run_{name}").params for name in names},
-      system.min_score,
-      **more,
-    )
-
-  def system(self, batch_size: int) -> System:
-    """The system, with programs for so many sentences at a time."""
-    fields: dict[str, Any] = dict(self.tasks)
-    for name, task in self.tasks.items():
-      programs = Programs(task, batch_size)
-      fields[f"run_{name}"] = Forward(programs, self.params[name])
-    return SYSTEMS[self.kind](**fields, min_score=self.min_score)
 
   @property
   def labels(self) -> tuple[str, ...]:
     """The entity types."""
     return next(t.labels for t in self.tasks.values() if t.labels)
+
+  def predictor(self, batch_size: int = 32) -> "Predictor":
+    """The model, ready to run so many sentences at a time."""
+    return Predictor(
+      self, {n: Programs(task, batch_size) for n, task in self.tasks.items()}
+    )
+
+
+class Predictor:
+  """A model with the programs that run it.
+
+  Attributes:
+    kind, tasks, decoding: the model's.
+    forwards: the forward pass of each task.
+  """
+
+  def __init__(
+    self,
+    model: NerModel,
+    programs: Mapping[str, Programs],
+    *,
+    progress: bool = False,
+  ):
+    """Compiles nothing yet.
+
+    Args:
+      model: to run.
+      programs: of each of its tasks.
+      progress: whether long work has a bar.
+    """
+    self.kind, self.tasks = model.kind, model.tasks
+    self.decoding = model.decoding
+    self.forwards = {
+      name: Forward(programs[name], model.params[name], progress=progress)
+      for name in model.tasks
+    }
+
+  def warm_up(self) -> None:
+    """Compiles all programs."""
+    with futures.ThreadPoolExecutor() as threads:
+      for done in [threads.submit(f.warm_up) for f in self.forwards.values()]:
+        done.result()
+
+  def encode(self, sentences: Sequence[Sentence]) -> Examples:
+    """What the first task reads of sentences: all that needs no device."""
+    return self.kind.encode(self.tasks, sentences)
+
+  def read(
+    self,
+    sentences: Sequence[Sentence],
+    examples: Examples | None = None,
+    outside_biases: Sequence[float] | None = None,
+    batch_size: int | None = None,
+  ) -> Any:
+    """Runs the models; see `SystemKind.read`.
+
+    Args:
+      sentences: any number.
+      examples: what `encode` makes of them, if that is done already.
+      outside_biases: those to decode with; None: the model's own.
+      batch_size: the most examples of a batch; None: as many as fit.
+    """
+    return self.kind.read(
+      self.tasks,
+      {
+        name: functools.partial(forward, batch_size=batch_size)
+        for name, forward in self.forwards.items()
+      },
+      sentences,
+      self.encode(sentences) if examples is None else examples,
+      [self.decoding.outside_bias]
+      if outside_biases is None
+      else outside_biases,
+    )
+
+  def decode(
+    self, reading: Any, decoding: Decoding | None = None
+  ) -> Prediction:
+    """The mentions of a reading; by default as the model decodes."""
+    return self.kind.decode(self.tasks, reading, decoding or self.decoding)
+
+  def predict(
+    self,
+    sentences: Sequence[Sentence],
+    examples: Examples | None = None,
+    *,
+    decoding: Decoding | None = None,
+    batch_size: int | None = None,
+  ) -> list[list[ScoredSpan]]:
+    """The mentions of each sentence, sorted, never overlapping; see `read`."""
+    decoding = decoding or self.decoding
+    biases = [decoding.outside_bias]
+    reading = self.read(sentences, examples, biases, batch_size)
+    return self.decode(reading, decoding).mentions

@@ -1,24 +1,23 @@
 """Text in, entities out: `SplitNER`, a trained model for tagging."""
 
 import collections
-import functools
+import dataclasses
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent import futures
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from splitner_jax.data import text as text_lib
-from splitner_jax.data.sentences import Sentence
+from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.data.text import Word
+from splitner_jax.evaluation.thresholds import Thresholds
 from splitner_jax.runtime.errors import UserError
 
 # JAX is imported with the first model: whoever imports this module, or asks
 # the command line for help, need not wait for it.
 if TYPE_CHECKING:
-  from splitner_jax.inference.ner_model import TrainedSystem
-  from splitner_jax.tasks import Run
-  from splitner_jax.tasks.systems import System
+  from splitner_jax.inference.ner_model import NerModel, Predictor
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -61,10 +60,15 @@ class _Tagged:
     self.to_come = 0
     self.entities: list[Entity] = []
 
-  def add(self, words: Sequence[Word], found: Iterable, least) -> None:
-    """Takes what was found in one sentence, if the score is high enough."""
+  def add(
+    self,
+    words: Sequence[Word],
+    found: Iterable[ScoredSpan],
+    labels: Collection[str] | None,
+  ) -> None:
+    """Takes what was found in one sentence, of some types or of all."""
     for first, end, label, score in found:
-      if score >= least(label):
+      if labels is None or label in labels:
         a, b = words[first].start, words[end - 1].end
         place = (first, end) if self.of_words else ()
         self.entities.append(
@@ -78,8 +82,10 @@ _Chunk = list[tuple[_Tagged, list[Word]]]
 class _Pipeline:
   """Tags chunks in threads: one is tokenised while another is on the device."""
 
-  def __init__(self, system: "System"):
-    self._system = system
+  def __init__(self, predictor: "Predictor", **options: Any):
+    """With the options of `Predictor.predict`."""
+    self._predictor = predictor
+    self._options = options
     self._tokenising = futures.ThreadPoolExecutor(1)
     self._on_device = futures.ThreadPoolExecutor(1)
     self._under_way: collections.deque[tuple[_Chunk, futures.Future]] = (
@@ -92,9 +98,11 @@ class _Pipeline:
   def add(self, chunk: _Chunk) -> None:
     """Starts a chunk."""
     sentences = [Sentence(tuple(w.text for w in words)) for _, words in chunk]
-    examples = self._tokenising.submit(self._system.encode, sentences)
+    examples = self._tokenising.submit(self._predictor.encode, sentences)
     found = self._on_device.submit(
-      lambda: self._system.predict(sentences, examples.result())
+      lambda: self._predictor.predict(
+        sentences, examples.result(), **self._options
+      )
     )
     self._under_way.append((chunk, found))
 
@@ -122,12 +130,11 @@ class SplitNER:
   [[Entity(text='Ana', label='person', start=0, end=3, ...), ...]]
   """
 
-  def __init__(self, trained: "TrainedSystem", *, batch_size: int = 32):
+  def __init__(self, model: "NerModel", *, batch_size: int = 32):
     """See `from_pretrained`."""
-    if batch_size < 1:
-      raise UserError(f"batch_size: {batch_size} is below the least, 1")
-    self._trained = trained
-    self._whole_system = trained.system(batch_size)
+    _check_batch_size(batch_size)
+    self._model = model
+    self._predictor = model.predictor(batch_size)
 
   @classmethod
   def from_pretrained(
@@ -152,8 +159,8 @@ class SplitNER:
 
     if not jax.config.values["jax_compilation_cache_dir"]:
       compilation.use_compilation_cache()
-    trained = model_folder.load(name, compute_dtype=compute_dtype)
-    return cls(trained, batch_size=batch_size)
+    model = model_folder.load(name, compute_dtype=compute_dtype)
+    return cls(model, batch_size=batch_size)
 
   def warm_up(self) -> None:
     """Compiles all programs now, so that no later call waits for that.
@@ -161,16 +168,13 @@ class SplitNER:
     They are three for each task at most, and one for each of its features,
     whatever texts come; kept in the cache folder for the next process.
     """
-    runs = self._whole_system.runs.values()
-    with futures.ThreadPoolExecutor() as threads:
-      for done in [threads.submit(run.warm_up) for run in runs]:
-        done.result()
+    self._predictor.warm_up()
 
   def save_pretrained(self, folder: str) -> None:
     """Writes the model's folder; see `model_folder.save`."""
     from splitner_jax.inference import model_folder
 
-    model_folder.save(folder, self._trained)
+    model_folder.save(folder, self._model)
 
   def push_to_hub(self, repo_id: str, *, private: bool | None = None) -> None:
     """Puts the model on the Hugging Face hub.
@@ -201,7 +205,7 @@ class SplitNER:
   @property
   def labels(self) -> tuple[str, ...]:
     """The entity types."""
-    return self._trained.labels
+    return self._model.labels
 
   def predict(
     self,
@@ -209,6 +213,7 @@ class SplitNER:
     *,
     batch_size: int | None = None,
     threshold: float | None = None,
+    labels: Collection[str] | None = None,
   ) -> list[list[Entity]]:
     """The entities of each text, in order.
 
@@ -217,14 +222,21 @@ class SplitNER:
         single string is one text.
       batch_size: at most so many sentences are computed at a time; None: as
         many as the model was loaded for.
-      threshold: the least score of an entity; None: the model's thresholds.
+      threshold: the least score of an entity, instead of the model's
+        thresholds: 0 gives all that were found. None: the model's.
+      labels: only entities of these types; None: of all.
 
     Raises:
-      UserError: a text is no string and no list of words.
+      UserError: a text is no string and no list of words, or the model knows
+        no such type.
     """
     if isinstance(texts, str):
       texts = [texts]
-    return list(self.stream(texts, batch_size=batch_size, threshold=threshold))
+    return list(
+      self.stream(
+        texts, batch_size=batch_size, threshold=threshold, labels=labels
+      )
+    )
 
   def stream(
     self,
@@ -232,27 +244,29 @@ class SplitNER:
     *,
     batch_size: int | None = None,
     threshold: float | None = None,
+    labels: Collection[str] | None = None,
   ) -> Iterator[list[Entity]]:
     """Like `predict`, for any number of texts in constant memory.
 
     Texts are asked for in the caller's thread, some thousand words ahead.
     """
-    if threshold is None:
-      least = self._trained.thresholds.of
-    else:
-
-      def least(label: str, value: float = threshold) -> float:
-        return value
-
+    _check_batch_size(batch_size)
+    if labels is not None:
+      labels = self._known_labels(labels)
+    decoding = self._model.decoding
+    if threshold is not None:
+      decoding = dataclasses.replace(decoding, thresholds=Thresholds(threshold))
     waiting: collections.deque[_Tagged] = collections.deque()
     chunk: _Chunk = []
     size, limit = 0, _FIRST_CHUNK
-    pipeline = _Pipeline(self._system(batch_size))
+    pipeline = _Pipeline(
+      self._predictor, decoding=decoding, batch_size=batch_size
+    )
 
     def take(*, wait: bool) -> None:
       for tagged, words, spans in pipeline.take(wait=wait):
         tagged.to_come -= 1
-        tagged.add(words, spans, least)
+        tagged.add(words, spans, labels)
 
     def start() -> None:
       nonlocal chunk, size, limit
@@ -289,7 +303,7 @@ class SplitNER:
 
   def sentences(self, text: str) -> Iterator[list[Word]]:
     """The words of each sentence of a text, as the model reads them."""
-    return text_lib.sentences(text, self._trained.text_style)
+    return text_lib.sentences(text, self._model.text_style)
 
   def _start(self, given: str | Sequence[str], index: int) -> _Tagged:
     if isinstance(given, str):
@@ -310,14 +324,18 @@ class SplitNER:
     words = text_lib.words_in_line(_SURROGATE.sub("\ufffd", w) for w in given)
     return _Tagged(" ".join(given), [words] if words else [], words=True)
 
-  def _system(self, batch_size: int | None) -> "System":
-    """The system, with so many sentences at a time."""
-    if batch_size is None:
-      return self._whole_system
-    if batch_size < 1:
-      raise UserError(f"batch_size: {batch_size} is below the least, 1")
+  def _known_labels(self, labels: Collection[str]) -> frozenset[str]:
+    """Some of the entity types, after a look at their names."""
+    asked = [labels] if isinstance(labels, str) else labels
+    unknown = sorted(set(asked) - set(self.labels))
+    if unknown:
+      raise UserError(
+        f"labels: {', '.join(map(repr, unknown))} is none of the model's "
+        f"types, {', '.join(self.labels)}"
+      )
+    return frozenset(asked)
 
-    def limited(run: Any) -> "Run":
-      return functools.partial(run, batch_size=batch_size)
 
-    return self._whole_system.with_runs(limited)
+def _check_batch_size(batch_size: int | None) -> None:
+  if batch_size is not None and batch_size < 1:
+    raise UserError(f"batch_size: {batch_size} is below the least, 1")

@@ -27,6 +27,7 @@ from splitner_jax.reproduce import paper
 from splitner_jax.runtime.compilation import use_compilation_cache
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import temporary_path, write_whole
+from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.training import loop
 from splitner_jax.training.losses import LOSSES
 
@@ -199,7 +200,7 @@ def run(
         programs, part.settings, splits, part.fill, folder / name
       )
       forward = Forward(programs, params, progress=True)
-      test = task.evaluate(forward, corpus.test)
+      test = task.evaluate(forward, corpus.test, Decoding())
       report["losses"][name] = {
         "machine": machine(),
         "dev": [

@@ -112,7 +112,7 @@ class _Program:
 
     return step
 
-  def forward(self, batch: int) -> tasks.Run:
+  def forward(self, batch: int) -> tasks.ForwardFn:
     """The forward pass with the weights as they are then."""
     programs = Programs(self._task, batch)
     return lambda examples: Forward(programs, self._state.params)(examples)
@@ -144,9 +144,6 @@ def _tasks(backbone: str, features: str, length: int) -> _Tasks:
   config.max_length = positions
   for part in (config.detector, config.tagger):
     part.features = features
-    # Random weights would find mentions everywhere, and to join thousands of
-    # them takes a time that no trained model needs.
-    part.o_bias = 1e4
   found = pretrained.read_backbone(
     pretrained.resolve(backbone), dtype=compute_dtype(config.compute_dtype)
   )
@@ -171,6 +168,18 @@ def _tasks(backbone: str, features: str, length: int) -> _Tasks:
     tokens=_Program(detector),
     mentions=_Program(classifier),
   )
+
+
+def _tag(
+  task: tasks.TokenTask,
+  forward: tasks.ForwardFn,
+  sentences: Sequence[Sentence],
+) -> None:
+  """All that tagging sentences takes."""
+  examples, _ = task.encode(sentences)
+  # Random weights would find mentions everywhere, and to join thousands of
+  # them takes a time that no trained model needs.
+  task.decode(examples, forward(examples), sentences, outside_bias=1e4)
 
 
 def _measure(made: _Tasks, length: int, seconds: float) -> dict[str, Any]:
@@ -199,14 +208,16 @@ def _measure(made: _Tasks, length: int, seconds: float) -> dict[str, Any]:
       made.tokens.step(tagger), batch / len(TYPES)
     ),
     ("inference", "detector"): _Action(
-      lambda _: made.detector.predict(run_tokens, tagged), batch
+      lambda _: _tag(made.detector, run_tokens, tagged), batch
     ),
     ("inference", "classifier"): _Action(
-      lambda _: made.classifier.predict(run_mentions, sentences, mentions),
+      lambda _: made.classifier.classes(
+        made.classifier.logits(run_mentions, sentences, mentions)
+      ),
       _BATCH / per_sentence,
     ),
     ("inference", "tagger"): _Action(
-      lambda _: made.tagger.predict(run_tokens, tagged), batch
+      lambda _: _tag(made.tagger, run_tokens, tagged), batch
     ),
   }
   for action in actions.values():

@@ -18,7 +18,7 @@ from splitner_jax.experiment.corpus import load_corpus
 from splitner_jax.experiment.settings import as_json, flat, task_settings
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import write_whole
-from splitner_jax.tasks.systems import task_names
+from splitner_jax.tasks.systems import SYSTEMS
 
 log = logging.getLogger(__name__)
 
@@ -304,7 +304,7 @@ def _take_finished_tasks(
 ) -> None:
   """Spares the training of a task that another run has trained just so."""
   config = _config(budget, name, seed)
-  for task in task_names(config.system):
+  for task in SYSTEMS[config.system].task_names:
     wanted = _task_key(config, task)
     if (workdir / task).exists() or wanted is None:
       continue
@@ -343,7 +343,7 @@ def _link(source: str, target: str) -> None:
 
 def _task_key(config: Any, task: str) -> Any:
   """All that decides a task's parameters; None if there is no such task."""
-  if task not in task_names(config.system):
+  if task not in SYSTEMS[config.system].task_names:
     return None
   settings = as_json(task_settings(config, task))
   # Those act after training.

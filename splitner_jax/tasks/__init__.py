@@ -3,11 +3,11 @@
 A task is a frozen record with a model and functions of sentences:
 `encode` makes examples, `decode` reads answers off the logits of their targets.
 It holds no parameters; `training` and `inference` bring them. The argument
-`run` is a function of examples that returns these logits (an
+`forward` is a function of examples that returns these logits (an
 `inference.forward.Forward`).
 """
 
-from splitner_jax.tasks.base import Run, Task
+from splitner_jax.tasks.base import ForwardFn, Task
 from splitner_jax.tasks.from_settings import (
   sequence_tagging,
   span_detection,
@@ -20,8 +20,8 @@ AnyTask = TokenTask | MentionTask
 
 __all__ = [
   "AnyTask",
+  "ForwardFn",
   "MentionTask",
-  "Run",
   "Task",
   "TokenTask",
   "sequence_tagging",

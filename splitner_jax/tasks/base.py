@@ -10,8 +10,9 @@ from splitner_jax.data.sentences import Sentence
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.tokenizer import MAX_WORD_PIECES, Tokenizer
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.tasks.decoding import Decoding
 
-Run = Callable[[Examples], np.ndarray]
+ForwardFn = Callable[[Examples], np.ndarray]
 """A forward pass with its parameters: examples in, logits of their targets out,
 float32[M, C]."""
 
@@ -48,7 +49,12 @@ class Task(Protocol):
     """Examples with labels, and how many mentions were lost to length."""
     ...
 
-  def evaluate(self, run: Run, sentences: Sequence[Sentence]) -> dict[str, Any]:
+  def evaluate(
+    self,
+    forward: ForwardFn,
+    sentences: Sequence[Sentence],
+    decoding: Decoding,
+  ) -> dict[str, Any]:
     """Scores as of `metrics.score`; training keeps the best `f1`."""
     ...
 
@@ -80,33 +86,3 @@ def check_room(tokenizer: Tokenizer, rest: int) -> None:
       f"config.max_length: {tokenizer.max_length} is too short for the "
       f"question and two words; use at least {least}"
     )
-
-
-def remembering(run: "Run") -> "Run":
-  """A pass that computes each input once, however often it is asked."""
-  known: dict[Any, np.ndarray] = {}
-
-  def key(examples: Examples, index: int) -> Any:
-    example = examples[index]
-    read = (
-      example.ids,
-      example.positions,
-      example.types,
-      example.parts,
-      example.targets,
-      example.ranges,
-      example.pos,
-    )
-    return tuple(example.texts), *(
-      None if column is None else column.tobytes() for column in read
-    )
-
-  def again(examples: Examples) -> np.ndarray:
-    keys = [key(examples, i) for i in range(len(examples))]
-    new = {k: i for i, k in enumerate(keys) if k not in known}
-    some = examples.take(list(new.values()))
-    logits = run(some)
-    known.update((k, logits[some.target_slice(i)]) for i, k in enumerate(new))
-    return np.concatenate([known[k] for k in keys]) if keys else logits
-
-  return again

@@ -203,5 +203,4 @@ def _token_task(
     features=features,
     pos_tags=pos_tags if "pos" in features else (),
     double_sep=double_sep,
-    o_bias=settings.o_bias,
   )

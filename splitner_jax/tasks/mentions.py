@@ -1,7 +1,6 @@
 """The task that names the type of a mention: the span classifier."""
 
 import dataclasses
-import itertools
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +22,13 @@ from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.models.bert import EncoderConfig
 from splitner_jax.models.heads import POOLINGS, PooledClassifier
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.tasks.base import Run, check_room, choice, log_softmax
+from splitner_jax.tasks.base import (
+  ForwardFn,
+  check_room,
+  choice,
+  log_softmax,
+)
+from splitner_jax.tasks.decoding import Decoding
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +52,6 @@ class MentionTask:
     none_class: whether a last logit says that the span is no mention.
     question: words, one of which is the mention's place.
     context, max_context, positions: see `MentionQuestions`.
-    temperature: what the logits are divided by before they are probabilities.
   """
 
   name: str
@@ -60,7 +64,6 @@ class MentionTask:
   positions: Place
   none_class: bool = False
   features: tuple[str, ...] = ()
-  temperature: float = 1.0
 
   @property
   def answers(self) -> tuple[str, ...]:
@@ -118,50 +121,49 @@ class MentionTask:
     """Asks about each span; those without a type are NO_ENTITY."""
     return self.encode(sentences, [s.spans for s in sentences]), 0
 
-  def decode(
+  def logits(
     self,
-    examples: Examples,
-    logits: np.ndarray,
-    mentions: Sequence[Sequence[Span | ScoredSpan]],
-  ) -> list[list[tuple[str, float]]]:
-    """Type and probability of each mention that was encoded.
-
-    softmax(logits / T); the type of a span that is held for no mention is
-    NO_ENTITY.
-    """
-    if not len(examples):
-      return [[] for _ in mentions]
-    best = logits.argmax(axis=-1)
-    rows = np.arange(len(best))
-    scores = np.exp(log_softmax(logits / self.temperature)[rows, best])
-    assert examples.asked is not None
-    order = np.argsort(examples.asked)
-    answers = iter(
-      zip(best[order].tolist(), scores[order].tolist(), strict=True)
-    )
-    return [
-      [
-        (self.answers[label], score)
-        for label, score in itertools.islice(answers, len(spans))
-      ]
-      for spans in mentions
-    ]
-
-  def predict(
-    self,
-    run: Run,
+    forward: ForwardFn,
     sentences: Sequence[Sentence],
     mentions: Sequence[Sequence[Span | ScoredSpan]],
-  ) -> list[list[tuple[str, float]]]:
-    """Type of each mention and its probability; see `decode`."""
+  ) -> np.ndarray:
+    """float[N, C], of all mentions in their order."""
     examples = self.encode(sentences, mentions)
-    return self.decode(examples, run(examples), mentions)
+    if not len(examples):
+      return np.zeros((0, len(self.answers)), np.float32)
+    assert examples.asked is not None
+    return forward(examples)[np.argsort(examples.asked)]
 
-  def evaluate(self, run: Run, sentences: Sequence[Sentence]) -> dict[str, Any]:
-    answers = self.predict(run, sentences, [s.spans for s in sentences])
+  def classes(
+    self, logits: np.ndarray, temperature: float = 1.0
+  ) -> list[tuple[str, float]]:
+    """Type and probability of each mention.
+
+    softmax(logits / temperature); the type of a span that is held for no
+    mention is NO_ENTITY.
+    """
+    best = logits.argmax(axis=-1)
+    rows = np.arange(len(best))
+    scores = np.exp(log_softmax(logits / temperature)[rows, best])
+    return [
+      (self.answers[label], score)
+      for label, score in zip(best.tolist(), scores.tolist(), strict=True)
+    ]
+
+  def evaluate(
+    self,
+    forward: ForwardFn,
+    sentences: Sequence[Sentence],
+    decoding: Decoding,
+  ) -> dict[str, Any]:
+    """Scores of the types of gold mentions."""
+    gold = [s.spans for s in sentences]
+    found = self.classes(
+      self.logits(forward, sentences, gold), decoding.temperature
+    )
     return metrics.score_labels(
-      [span.label for s in sentences for span in s.spans],
-      [label for row in answers for label, _ in row],
+      [span.label for row in gold for span in row],
+      [label for label, _ in found],
     )
 
 

@@ -19,7 +19,8 @@ from splitner_jax.inputs.tokenizer import (
   windows,
 )
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.tasks.base import Run, log_softmax
+from splitner_jax.tasks.base import ForwardFn, log_softmax
+from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.overlaps import likeliest
 
 LABELS_ON = ("first_subtoken", "all_tokens")
@@ -43,7 +44,6 @@ class TokenTask:
     features: any of "char", "pattern", "pos".
     pos_tags: the parts of speech that the feature "pos" knows.
     double_sep: whether RoBERTa has two separators after the question.
-    o_bias: added to the logit of O before decoding.
   """
 
   name: str
@@ -56,7 +56,6 @@ class TokenTask:
   asked: tuple[str, ...] = ()
   pos_tags: tuple[str, ...] = ()
   double_sep: bool = False
-  o_bias: float = 0.0
 
   @property
   def labels(self) -> tuple[str, ...]:
@@ -228,12 +227,19 @@ class TokenTask:
     examples: Examples,
     logits: np.ndarray,
     sentences: Sequence[Sentence],
+    outside_bias: float = 0.0,
   ) -> list[list[ScoredSpan]]:
     """What each question finds, question by question.
 
     Of several questions, spans may overlap. A span's score is the geometric
     mean, over its words, of the probability of the decoded label at the word's
     first subword.
+
+    Args:
+      examples: of `encode`.
+      logits: float[M, C] of their targets.
+      sentences: that were encoded.
+      outside_bias: see `Decoding`.
     """
     # An example for each question, unless a sentence has several windows.
     parts: dict[tuple[int, int], list[tuple[int, np.ndarray]]] = {}
@@ -249,42 +255,22 @@ class TokenTask:
       part = first, logits[examples.target_slice(index)]
       parts.setdefault((i, seen[i]), []).append(part)
     for (i, q), pieces in parts.items():
-      spans = self._spans(stitch(pieces, len(sentences[i].words)))
+      words = len(sentences[i].words)
+      spans = self._spans(stitch(pieces, words), outside_bias)
       if self.asked:
         spans = [span._replace(label=self.asked[q]) for span in spans]
       found[i] += spans
     return found
 
-  def candidates(
-    self,
-    run: Run,
-    sentences: Sequence[Sentence],
-    examples: Examples | None = None,
-  ) -> list[list[ScoredSpan]]:
-    """What each question finds in each sentence; see `decode`.
+  def lost_to_length(
+    self, sentences: Sequence[Sentence], examples: Examples
+  ) -> int:
+    """How many gold mentions have a word that no window holds.
 
     Args:
-      run: the forward pass.
       sentences: any number.
-      examples: what `encode` makes of them, if that is done already.
+      examples: what `encode` made of them.
     """
-    if examples is None:
-      examples, _ = self.encode(sentences)
-    return self.decode(examples, run(examples), sentences)
-
-  def predict(
-    self,
-    run: Run,
-    sentences: Sequence[Sentence],
-    examples: Examples | None = None,
-  ) -> list[list[ScoredSpan]]:
-    """The mentions of each sentence; of those that overlap the likeliest."""
-    found = self.candidates(run, sentences, examples)
-    return [likeliest(row) for row in found] if self.asked else found
-
-  def lost_to_length(self, sentences: Sequence[Sentence]) -> int:
-    """How many gold mentions have a word that no window holds."""
-    examples, _ = self.encode(sentences)
     held: list[set[int]] = [set() for _ in sentences]
     for i, first, count in zip(
       examples.sentences.tolist(),
@@ -299,9 +285,11 @@ class TokenTask:
       for span in sentence.spans
     )
 
-  def _spans(self, logits_WxC: np.ndarray) -> list[ScoredSpan]:
+  def _spans(
+    self, logits_WxC: np.ndarray, outside_bias: float
+  ) -> list[ScoredSpan]:
     logits_WxC = logits_WxC.copy()
-    logits_WxC[:, 0] += self.o_bias
+    logits_WxC[:, 0] += outside_bias
     labels = logits_WxC.argmax(axis=-1)
     if not labels.any():
       return []
@@ -311,9 +299,19 @@ class TokenTask:
       for span in self.scheme.decode(labels.tolist())
     ]
 
-  def evaluate(self, run: Run, sentences: Sequence[Sentence]) -> dict[str, Any]:
+  def evaluate(
+    self,
+    forward: ForwardFn,
+    sentences: Sequence[Sentence],
+    decoding: Decoding,
+  ) -> dict[str, Any]:
+    """Scores of the mentions; without types, of the spans."""
+    examples, _ = self.encode(sentences)
+    found = self.decode(
+      examples, forward(examples), sentences, decoding.outside_bias
+    )
+    predicted = [likeliest(row) for row in found] if self.asked else found
     gold = [s.spans for s in sentences]
-    predicted = self.predict(run, sentences)
     if self.labels:
       return metrics.score(gold, predicted)
     scores = metrics.score_detection(gold, predicted)

@@ -1,4 +1,4 @@
-"""The two steps fitted to each other: false spans to learn from, decoding."""
+"""The classifier fitted to the detector: false spans to learn from."""
 
 import dataclasses
 import logging
@@ -6,36 +6,40 @@ import zlib
 from collections.abc import Callable, Sequence
 
 from splitner_jax.data.sentences import Sentence, Span
-from splitner_jax.tasks import Run, TokenTask
-from splitner_jax.tasks.base import remembering
+from splitner_jax.tasks import ForwardFn, TokenTask
 from splitner_jax.tasks.mentions import NO_ENTITY
 
 log = logging.getLogger(__name__)
 
-GENEROUS = (0.0, -1.0, -2.0)
-"""What is added to the detector's `o_bias` when it looks for false spans: the
-classifier is to learn from more of them than it will see."""
+OUTSIDE_OFFSETS = (0.0, -1.0, -2.0)
+"""What is added to the detector's outside bias when it looks for false spans:
+the classifier is to learn from more of them than it will see."""
 
 
 def with_false_spans(
-  detector: TokenTask, run: Run, sentences: Sequence[Sentence]
+  detector: TokenTask,
+  forward: ForwardFn,
+  sentences: Sequence[Sentence],
+  outside_bias: float,
 ) -> list[Sentence]:
   """The sentences; what a detector finds wrongly has the type NO_ENTITY.
 
   Args:
     detector: the task.
-    run: its forward pass.
+    forward: its forward pass.
     sentences: best such as the detector was not trained on.
+    outside_bias: with which it will decode.
 
   Returns:
     The sentences with more spans, which may overlap the gold ones: for
     `MentionTask` alone.
   """
-  run = remembering(run)
+  examples, _ = detector.encode(sentences)
+  logits = forward(examples)
   found: list[set[tuple[int, int]]] = [set() for _ in sentences]
-  for more in GENEROUS:
-    task = dataclasses.replace(detector, o_bias=detector.o_bias + more)
-    for places, spans in zip(found, task.predict(run, sentences), strict=True):
+  for offset in OUTSIDE_OFFSETS:
+    rows = detector.decode(examples, logits, sentences, outside_bias + offset)
+    for places, spans in zip(found, rows, strict=True):
       places.update((span.start, span.end) for span in spans)
   return [
     dataclasses.replace(
@@ -57,14 +61,19 @@ def with_false_spans(
 def cross_fitted(
   sentences: Sequence[Sentence],
   folds: int,
-  train_detector: Callable[[list[Sentence], int], tuple[TokenTask, Run]],
+  detector: TokenTask,
+  train_detector: Callable[[list[Sentence], int], ForwardFn],
+  outside_bias: float,
 ) -> list[Sentence]:
   """Sentences with the false spans of detectors that never saw them.
 
   Args:
     sentences: of the training split.
     folds: into how many parts they are divided, equal texts together.
-    train_detector: trains a detector on the sentences outside of a fold.
+    detector: the task.
+    train_detector: trains it on the sentences outside of a fold, and returns
+      its forward pass.
+    outside_bias: see `with_false_spans`.
 
   Returns:
     See `with_false_spans`; in the order of `sentences`.
@@ -74,10 +83,11 @@ def cross_fitted(
   for fold in range(folds):
     inside = [i for i, f in enumerate(fold_of) if f == fold]
     outside = [s for s, f in zip(sentences, fold_of, strict=True) if f != fold]
-    task, run = train_detector(outside, fold)
+    forward = train_detector(outside, fold)
+    mine = [sentences[i] for i in inside]
     for i, sentence in zip(
       inside,
-      with_false_spans(task, run, [sentences[i] for i in inside]),
+      with_false_spans(detector, forward, mine, outside_bias),
       strict=True,
     ):
       result[i] = sentence

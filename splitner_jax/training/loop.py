@@ -24,6 +24,7 @@ from splitner_jax.runtime import devices, memory
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.progress import bar as progress_bar
 from splitner_jax.tasks import Task
+from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.training import losses, optimizer
 from splitner_jax.training.checkpoints import Checkpoints
 from splitner_jax.training.progress import Stopwatch, fresh_progress
@@ -201,6 +202,7 @@ def train(
   splits: tuple[Sequence[Sentence], Sequence[Sentence]],
   fill: Callable[[Any], Any],
   folder: pathlib.Path,
+  decoding: Decoding | None = None,
 ) -> tuple[Any, dict[str, Any]]:
   """Trains a task, or goes on where an earlier run of it was cut off.
 
@@ -210,6 +212,7 @@ def train(
     splits: train and dev sentences.
     fill: puts pretrained weights into fresh parameters.
     folder: for checkpoints and TensorBoard.
+    decoding: of the evaluations, if not the usual one.
 
   Returns:
     The parameters of the best dev F1, replicated, and the final progress (see
@@ -279,7 +282,7 @@ def train(
 
   def evaluate(epoch: int) -> None:
     forward = Forward(programs, state.params, progress=True)
-    scores = task.evaluate(forward, dev_sentences)
+    scores = task.evaluate(forward, dev_sentences, decoding or Decoding())
     progress["inference_padding"] = round(forward.padding, 4)
     if scores["f1"] > progress["best_f1"]:
       checkpoints.save_best(progress["step"], state.params)

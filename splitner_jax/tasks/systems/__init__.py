@@ -1,0 +1,30 @@
+"""Kinds of systems: tasks joined into what turns sentences into mentions.
+
+All of them predict in the same way, and one scorer judges them. A new kind is
+a module with a `SystemKind`, and a line in `SYSTEMS`; or, outside of this
+package, a call of `register`.
+"""
+
+from typing import Any
+
+from splitner_jax.tasks.systems.base import (
+  Prediction,
+  SystemKind,
+  TypeLogits,
+)
+from splitner_jax.tasks.systems.single_step import SequenceTagger, TypeQuestions
+from splitner_jax.tasks.systems.two_step import TwoStepSystem
+
+SYSTEMS: dict[str, SystemKind[Any]] = {}
+"""The values of `config.system`."""
+
+
+def register(kind: SystemKind[Any]) -> None:
+  """Adds a kind of system under its name."""
+  SYSTEMS[kind.name] = kind
+
+
+for _kind in (TwoStepSystem(), SequenceTagger(), TypeQuestions()):
+  register(_kind)
+
+__all__ = ["SYSTEMS", "Prediction", "SystemKind", "TypeLogits", "register"]

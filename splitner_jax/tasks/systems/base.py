@@ -1,0 +1,121 @@
+"""What every kind of system has."""
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from splitner_jax.data.sentences import ScoredSpan, Sentence
+from splitner_jax.inputs.examples import Examples
+from splitner_jax.tasks.base import ForwardFn
+from splitner_jax.tasks.decoding import Decoding
+from splitner_jax.tasks.tokens import TokenTask
+
+Tasks = Mapping[str, Any]
+"""The tasks of a system by name; which they are, its kind knows."""
+Forwards = Mapping[str, ForwardFn]
+"""The forward pass of each task, with its parameters."""
+Mentions = list[list[ScoredSpan]]
+
+Reading = TypeVar("Reading")
+
+
+class Prediction(NamedTuple):
+  """What a system says of sentences, and how the paper's code would count it.
+
+  Attributes:
+    mentions: of each sentence; sorted, never overlapping.
+    by_reference: what the paper's code would have said instead; None for a
+      sentence that it does not score (see `metrics.reference_protocol`).
+  """
+
+  mentions: Mentions
+  by_reference: list[list[ScoredSpan] | None]
+
+
+class TypeLogits(NamedTuple):
+  """What a classifier says of mentions whose type is known.
+
+  Attributes:
+    logits: float[N, C].
+    classes: int[N], the right ones.
+  """
+
+  logits: np.ndarray
+  classes: np.ndarray
+
+
+class SystemKind(abc.ABC, Generic[Reading]):
+  """A kind of system: functions that join tasks into mentions.
+
+  `read` runs the models; all else is NumPy, so that one reading is decoded in
+  as many ways as there are to try.
+
+  Attributes:
+    name: the value of `config.system`.
+    title: the paper's name.
+    task_names: each is also the part of the config that has its settings. They
+      are trained in this order.
+    detection_task: the one of these that finds the spans.
+    merge_repeats: whether the paper's code scores equal texts once.
+  """
+
+  name: ClassVar[str]
+  title: ClassVar[str]
+  task_names: ClassVar[tuple[str, ...]]
+  detection_task: ClassVar[str]
+  merge_repeats: ClassVar[bool] = True
+
+  def detection(self, tasks: Tasks) -> TokenTask:
+    """The task that finds the spans."""
+    return tasks[self.detection_task]
+
+  def encode(self, tasks: Tasks, sentences: Sequence[Sentence]) -> Examples:
+    """The examples of the task that finds the spans: no device is needed."""
+    return self.detection(tasks).encode(sentences)[0]
+
+  @abc.abstractmethod
+  def read(
+    self,
+    tasks: Tasks,
+    forwards: Forwards,
+    sentences: Sequence[Sentence],
+    examples: Examples,
+    outside_biases: Sequence[float],
+  ) -> Reading:
+    """Runs the models.
+
+    Args:
+      tasks: of the system.
+      forwards: their forward passes.
+      sentences: any number.
+      examples: what `encode` made of them.
+      outside_biases: those with which the reading will be decoded.
+    """
+
+  @abc.abstractmethod
+  def decode(
+    self, tasks: Tasks, reading: Reading, decoding: Decoding
+  ) -> Prediction:
+    """The mentions that a reading holds.
+
+    Args:
+      tasks: of the system.
+      reading: of `read`.
+      decoding: its outside bias is one that `read` was told of.
+    """
+
+  def component_scores(
+    self, tasks: Tasks, forwards: Forwards, sentences: Sequence[Sentence]
+  ) -> dict[str, dict[str, Any]]:
+    """Scores of parts of the system, as `report.json` has them."""
+    del tasks, forwards, sentences
+    return {}
+
+  def type_logits(
+    self, tasks: Tasks, forwards: Forwards, sentences: Sequence[Sentence]
+  ) -> TypeLogits | None:
+    """What the temperature is fitted on; None if the kind has none."""
+    del tasks, forwards, sentences
+    return None

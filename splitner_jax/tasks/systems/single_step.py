@@ -1,0 +1,95 @@
+"""The baselines: one task finds the spans and their types."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from splitner_jax.data.sentences import Sentence
+from splitner_jax.inputs.examples import Examples
+from splitner_jax.tasks.decoding import Decoding
+from splitner_jax.tasks.overlaps import first_listed, likeliest
+from splitner_jax.tasks.systems.base import (
+  Forwards,
+  Mentions,
+  Prediction,
+  SystemKind,
+  Tasks,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TaggerReading:
+  """What a tagger says of sentences.
+
+  Attributes:
+    sentences: that were read.
+    examples: of the tagger.
+    logits: float[M, C] of their targets.
+  """
+
+  sentences: Sequence[Sentence]
+  examples: Examples
+  logits: np.ndarray
+
+
+class _Tagger(SystemKind[TaggerReading]):
+  task_names: ClassVar[tuple[str, ...]] = ("tagger",)
+  detection_task: ClassVar[str] = "tagger"
+
+  def read(
+    self,
+    tasks: Tasks,
+    forwards: Forwards,
+    sentences: Sequence[Sentence],
+    examples: Examples,
+    outside_biases: Sequence[float],
+  ) -> TaggerReading:
+    """See `SystemKind.read`; it may be decoded with any bias."""
+    del tasks, outside_biases
+    return TaggerReading(sentences, examples, forwards["tagger"](examples))
+
+  def _candidates(
+    self, tasks: Tasks, reading: TaggerReading, decoding: Decoding
+  ) -> Mentions:
+    return self.detection(tasks).decode(
+      reading.examples, reading.logits, reading.sentences, decoding.outside_bias
+    )
+
+
+class SequenceTagger(_Tagger):
+  """Single(SeqTag): boundaries and types in one label."""
+
+  name: ClassVar[str] = "single_seqtag"
+  title: ClassVar[str] = "Single(SeqTag)"
+  merge_repeats: ClassVar[bool] = False
+
+  def decode(
+    self, tasks: Tasks, reading: TaggerReading, decoding: Decoding
+  ) -> Prediction:
+    found = self._candidates(tasks, reading, decoding)
+    mentions = [decoding.thresholds.keep(row) for row in found]
+    return Prediction(mentions, [*mentions])
+
+
+class TypeQuestions(_Tagger):
+  """Single(QA): a question for each entity type."""
+
+  name: ClassVar[str] = "single_qa"
+  title: ClassVar[str] = "Single(QA)"
+
+  def decode(
+    self, tasks: Tasks, reading: TaggerReading, decoding: Decoding
+  ) -> Prediction:
+    """See `SystemKind.decode`.
+
+    Of mentions that overlap the likeliest is kept; by the paper's code, of
+    those that are not dropped, the one whose type is asked for first.
+    """
+    found = self._candidates(tasks, reading, decoding)
+    thresholds = decoding.thresholds
+    return Prediction(
+      [thresholds.keep(likeliest(row)) for row in found],
+      [first_listed(thresholds.keep(row)) for row in found],
+    )

@@ -1,0 +1,135 @@
+"""The paper's system: one task detects spans, another names their types."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from splitner_jax.data.sentences import ScoredSpan, Sentence
+from splitner_jax.inputs.examples import Examples
+from splitner_jax.tasks.decoding import Decoding
+from splitner_jax.tasks.mentions import NO_ENTITY, MentionTask
+from splitner_jax.tasks.systems.base import (
+  Forwards,
+  Prediction,
+  SystemKind,
+  Tasks,
+  TypeLogits,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoStepReading:
+  """What both tasks say of sentences.
+
+  Attributes:
+    sentences: that were read.
+    examples: of the detector.
+    span_logits: float[M, C] of their targets.
+    rows: of each sentence, the row of a span's type logits by its words.
+    type_logits: float[K, T].
+  """
+
+  sentences: Sequence[Sentence]
+  examples: Examples
+  span_logits: np.ndarray
+  rows: Sequence[dict[tuple[int, int], int]]
+  type_logits: np.ndarray
+
+
+class TwoStepSystem(SystemKind[TwoStepReading]):
+  """SplitNER: detect spans, then classify each."""
+
+  name: ClassVar[str] = "splitner"
+  title: ClassVar[str] = "SplitNER"
+  task_names: ClassVar[tuple[str, ...]] = ("detector", "classifier")
+  detection_task: ClassVar[str] = "detector"
+
+  def read(
+    self,
+    tasks: Tasks,
+    forwards: Forwards,
+    sentences: Sequence[Sentence],
+    examples: Examples,
+    outside_biases: Sequence[float],
+  ) -> TwoStepReading:
+    """See `SystemKind.read`.
+
+    The classifier is asked once, about every span that any of the biases
+    finds; the answers do not depend on what else is asked.
+    """
+    detector = self.detection(tasks)
+    classifier: MentionTask = tasks["classifier"]
+    logits = forwards["detector"](examples)
+    spans: list[dict[tuple[int, int], ScoredSpan]] = [{} for _ in sentences]
+    for bias in outside_biases:
+      found = detector.decode(examples, logits, sentences, bias)
+      for known, row in zip(spans, found, strict=True):
+        known.update(((span.start, span.end), span) for span in row)
+    # Sorted, so that one bias asks as if there were no others.
+    asked = [sorted(known.values()) for known in spans]
+    rows: list[dict[tuple[int, int], int]] = []
+    first = 0
+    for row in asked:
+      rows.append({(s.start, s.end): first + i for i, s in enumerate(row)})
+      first += len(row)
+    return TwoStepReading(
+      sentences,
+      examples,
+      logits,
+      rows,
+      classifier.logits(forwards["classifier"], sentences, asked),
+    )
+
+  def decode(
+    self, tasks: Tasks, reading: TwoStepReading, decoding: Decoding
+  ) -> Prediction:
+    """See `SystemKind.decode`.
+
+    The score is the span's probability times the type's. The paper's code
+    scores no sentence in which its detector finds nothing.
+    """
+    classifier: MentionTask = tasks["classifier"]
+    spans = self.detection(tasks).decode(
+      reading.examples,
+      reading.span_logits,
+      reading.sentences,
+      decoding.outside_bias,
+    )
+    types = classifier.classes(reading.type_logits, decoding.temperature)
+    mentions = []
+    for row, rows in zip(spans, reading.rows, strict=True):
+      named = []
+      for span in row:
+        label, score = types[rows[span.start, span.end]]
+        if label != NO_ENTITY:
+          named.append(span._replace(label=label, score=span.score * score))
+      mentions.append(decoding.thresholds.keep(named))
+    return Prediction(
+      mentions,
+      [
+        kept if row else None for row, kept in zip(spans, mentions, strict=True)
+      ],
+    )
+
+  def component_scores(
+    self, tasks: Tasks, forwards: Forwards, sentences: Sequence[Sentence]
+  ) -> dict[str, dict[str, Any]]:
+    """The classifier's scores, given the gold mentions."""
+    classifier: MentionTask = tasks["classifier"]
+    scores = classifier.evaluate(forwards["classifier"], sentences, Decoding())
+    return {"classification_on_gold": scores}
+
+  def type_logits(
+    self, tasks: Tasks, forwards: Forwards, sentences: Sequence[Sentence]
+  ) -> TypeLogits:
+    """The gold mentions of types that the classifier knows."""
+    classifier: MentionTask = tasks["classifier"]
+    examples, _ = classifier.training_examples(sentences)
+    known = examples.weights > 0
+    logits = np.reshape(
+      np.asarray(forwards["classifier"](examples), np.float64),
+      (len(examples.targets), len(classifier.answers)),
+    )
+    return TypeLogits(logits[known], examples.labels[known])
