@@ -215,8 +215,9 @@ def test_calibration_of_a_model(trained: NerModel, sentences):
 
   def calibrated(sentences):
     known = predictor.kind.type_logits(
-      predictor.tasks, predictor.forwards, sentences
+      predictor.tasks, predictor.read(sentences), Decoding()
     )
+    assert known is not None
     return calibrate.calibrate(known)
 
   temperature, found = calibrated(sentences)
@@ -246,10 +247,14 @@ def test_calibration_of_a_model(trained: NerModel, sentences):
   )
 
   # Mentions of a type that the classifier does not know count nothing.
+  unknown = Span(0, 1, "unknown")
   more = [
-    dataclasses.replace(s, spans=(*s.spans, Span(0, 1, "unknown")))
+    s
+    if s.spans and s.spans[0].start == 0
+    else dataclasses.replace(s, spans=(unknown, *s.spans))
     for s in sentences
   ]
+  assert any(unknown in s.spans for s in more)
   assert calibrated(more)[1] == {
     key: pytest.approx(value) for key, value in found.items()
   }

@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from splitner_jax.commands import cli
-from splitner_jax.runtime import memory
+from splitner_jax.runtime import memory, signals
 from splitner_jax.runtime.errors import UserError
 
 
@@ -44,6 +44,7 @@ def _default_workdir() -> str:
 
 def main(argv: list[str]) -> None:
   del argv
+  signals.exit_on_sigterm()
   memory.keep_freed()
   config = flags.FLAGS.config
   workdir = pathlib.Path(flags.FLAGS.workdir or _default_workdir())

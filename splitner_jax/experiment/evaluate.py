@@ -8,37 +8,56 @@ from typing import Any
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.evaluation import metrics, significance
 from splitner_jax.inference.ner_model import Predictor
+from splitner_jax.inputs.examples import Examples
 from splitner_jax.runtime.compilation import compile_clock
 from splitner_jax.tasks.decoding import Decoding
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluation:
-  """What a model said of a split, and how that was scored.
+class Split:
+  """A split that a model has read.
 
   Attributes:
-    scores: the split's part of `report.json` (see `report`).
-    predicted: the mentions of each sentence.
+    sentences: with gold mentions.
+    examples: what the first task read of them.
     reading: of `Predictor.read`.
+    seconds: that it took, tokenising included and compiling apart.
+    compile_seconds: of compiling.
   """
 
-  scores: dict[str, Any]
-  predicted: list[list[ScoredSpan]]
+  sentences: Sequence[Sentence]
+  examples: Examples
   reading: Any
+  seconds: float
+  compile_seconds: float
+
+
+def read(
+  predictor: Predictor,
+  sentences: Sequence[Sentence],
+  outside_biases: Sequence[float],
+) -> Split:
+  """Runs the model on a split, to be decoded with these biases."""
+  start, compiled = time.monotonic(), compile_clock.seconds
+  examples = predictor.encode(sentences)
+  reading = predictor.read(sentences, examples, outside_biases)
+  compiling = compile_clock.seconds - compiled
+  seconds = time.monotonic() - start - compiling
+  return Split(sentences, examples, reading, seconds, compiling)
 
 
 def evaluate(
-  predictor: Predictor, sentences: Sequence[Sentence], decoding: Decoding
-) -> Evaluation:
-  """Predicts and scores all sentences of a split."""
-  kind, tasks = predictor.kind, predictor.tasks
-  start, compiled = time.monotonic(), compile_clock.seconds
-  examples = predictor.encode(sentences)
-  biases = [decoding.outside_bias]
-  reading = predictor.read(sentences, examples, biases)
-  predicted, by_reference = predictor.decode(reading, decoding)
-  compiling = compile_clock.seconds - compiled
-  seconds = time.monotonic() - start - compiling
+  predictor: Predictor, split: Split, decoding: Decoding
+) -> tuple[dict[str, Any], list[list[ScoredSpan]]]:
+  """Scores all sentences of a split.
+
+  Returns:
+    The split's part of `report.json` (see `report`), and the predictions.
+  """
+  kind, tasks, sentences = predictor.kind, predictor.tasks, split.sentences
+  start = time.monotonic()
+  predicted, by_reference = predictor.decode(split.reading, decoding)
+  seconds = split.seconds + time.monotonic() - start
   gold = [s.spans for s in sentences]
   counts = metrics.counts_per_sentence(gold, predicted)
   scores = {
@@ -54,10 +73,13 @@ def evaluate(
     "sentences": len(sentences),
     "gold_mentions": sum(len(spans) for spans in gold),
     "gold_lost_to_length": kind.detection(tasks).lost_to_length(
-      sentences, examples
+      sentences, split.examples
     ),
-    "seconds": {"inference": round(seconds, 3), "compile": round(compiling, 3)},
+    "seconds": {
+      "inference": round(seconds, 3),
+      "compile": round(split.compile_seconds, 3),
+    },
     "per_sentence": significance.pack(counts),
   }
   scores |= kind.component_scores(tasks, predictor.forwards, sentences)
-  return Evaluation(scores, predicted, reading)
+  return scores, predicted

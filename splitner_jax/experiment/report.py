@@ -33,6 +33,7 @@ SPLITS = ("dev", "test")
 ROWS = {
   "all_sentences": "{}, all sentences",
   "reference_protocol": "{}, reference protocol",
+  "raw_text": "{}, from raw text",
   "detection": "spans, whatever their type",
   "classification_on_gold": "classification of gold mentions",
 }

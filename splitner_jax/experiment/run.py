@@ -19,6 +19,7 @@ from splitner_jax.experiment import (
   calibrate,
   evaluate,
   model_card,
+  raw_text,
   report,
   seeds,
 )
@@ -29,6 +30,7 @@ from splitner_jax.experiment.task_specs import Experiment, Part, prepare
 from splitner_jax.inference import model_folder, tuning
 from splitner_jax.inference.forward import Forward, Programs
 from splitner_jax.inference.ner_model import NerModel, Predictor
+from splitner_jax.inference.pipeline import SplitNER
 from splitner_jax.runtime.compilation import use_compilation_cache
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.training import cross_fitting, loop
@@ -74,27 +76,32 @@ def _run_one(
 
   result = report.start(config, corpus, progress)
   decoding = model.decoding
-  known = predictor.kind.type_logits(
-    predictor.tasks, predictor.forwards, corpus.dev
-  )
+  tried = tuning.OUTSIDE_BIASES if config.tune_decoding else ()
+  dev = evaluate.read(predictor, corpus.dev, [decoding.outside_bias, *tried])
+  known = predictor.kind.type_logits(predictor.tasks, dev.reading, decoding)
   if known is not None:
     temperature, result["calibration"] = calibrate.calibrate(known)
     decoding = dataclasses.replace(decoding, temperature=temperature)
   if config.tune_decoding:
-    predictor.decoding = decoding
-    decoding, result["decoding"] = _tune(predictor, corpus.dev)
+    decoding, result["decoding"] = _tune(predictor, dev, decoding)
   model = dataclasses.replace(model, decoding=decoding)
 
   (workdir / "predictions").mkdir(exist_ok=True)
-  for split, sentences in (("dev", corpus.dev), ("test", corpus.test)):
+  for split in report.SPLITS:
+    sentences = getattr(corpus, split)
     if not sentences:
       continue
     log.info("tagging %s", split)
-    found = evaluate.evaluate(predictor, sentences, decoding)
-    result[split], predicted = found.scores, found.predicted
+    read = dev
+    if split != "dev":
+      read = evaluate.read(predictor, sentences, [decoding.outside_bias])
+    result[split], predicted = evaluate.evaluate(predictor, read, decoding)
+    if split == "test":
+      ner = SplitNER(model, predictor=predictor)
+      result[split]["raw_text"] = raw_text.score(ner, sentences)
     if split == "test" and known is not None:
       result["calibration"]["entity_score_on_test"] = calibrate.score_errors(
-        predictor, found.reading, decoding, sentences
+        predictor, read.reading, decoding, sentences
       )
     errors = error_analysis.analyse(corpus.train, sentences, predicted)
     error_analysis.write(errors, workdir, split)
@@ -113,15 +120,17 @@ def _run_one(
 
 
 def _tune(
-  predictor: Predictor, sentences: Sequence[Sentence]
+  predictor: Predictor, dev: evaluate.Split, decoding: Decoding
 ) -> tuple[Decoding, dict[str, Any]]:
   """Chooses a decoding by F1 on dev; and what `report.json` says of it."""
   tuned = tuning.tune(
     predictor,
-    sentences,
+    dev.sentences,
     Target("f1"),
     tuning.OUTSIDE_BIASES,
     tuning.LEAST_SCORES,
+    own=decoding,
+    reading=dev.reading,
   )
   chosen = tuned.decoding
   found = {

@@ -19,6 +19,7 @@ _LEAST = {
   "inference_batch_size": 1,
   "checkpoint_every": 1,
   "row_length": 0,
+  "max_minutes": 0,
   "seed": 0,
 }
 

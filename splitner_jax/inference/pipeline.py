@@ -130,11 +130,23 @@ class SplitNER:
   [[Entity(text='Ana', label='person', start=0, end=3, ...), ...]]
   """
 
-  def __init__(self, model: "NerModel", *, batch_size: int = 32):
-    """See `from_pretrained`."""
+  def __init__(
+    self,
+    model: "NerModel",
+    *,
+    batch_size: int = 32,
+    predictor: "Predictor | None" = None,
+  ):
+    """See `from_pretrained`.
+
+    Args:
+      model: the model.
+      batch_size: as there.
+      predictor: of the model, if there is one already.
+    """
     _check_batch_size(batch_size)
     self._model = model
-    self._predictor = model.predictor(batch_size)
+    self._predictor = predictor or model.predictor(batch_size)
 
   @classmethod
   def from_pretrained(

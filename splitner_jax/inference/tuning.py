@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.evaluation.thresholds import (
@@ -41,20 +42,26 @@ def tune(
   target: Target,
   outside_biases: Sequence[float],
   least_scores: Sequence[float] | None = None,
+  *,
+  own: Decoding | None = None,
+  reading: Any = None,
 ) -> Tuned:
   """Chooses outside bias and thresholds; the models run once.
 
   Args:
-    predictor: of the model; its temperature stays.
+    predictor: of the model.
     sentences: with gold mentions, best of a split that was not trained on.
     target: to be reached, or missed by as little as can be.
     outside_biases: those to try. Of equals, the one nearest to 0 is taken.
     least_scores: those to try, for all types alike; None: whatever thresholds
       come closest to the target, of each type that has enough mentions.
+    own: the model's decoding, if not the predictor's; its temperature stays.
+    reading: of the sentences with its bias and those to try, if there is one.
   """
-  own = predictor.decoding
+  own = own or predictor.decoding
   biases = [*dict.fromkeys([own.outside_bias, *outside_biases])]
-  reading = predictor.read(sentences, outside_biases=biases)
+  if reading is None:
+    reading = predictor.read(sentences, outside_biases=biases)
 
   def matched(bias: float) -> MatchedPredictions:
     decoding = Decoding(bias, own.temperature)

@@ -23,6 +23,16 @@ T = TypeVar("T")
 
 
 def device_count() -> int:
+  """The devices of this process.
+
+  Raises:
+    UserError: there are other processes, of which nothing here knows.
+  """
+  if jax.process_count() > 1:
+    raise UserError(
+      f"this is one of {jax.process_count()} processes, and a run has one; "
+      "start the command on one host, without jax.distributed"
+    )
   return jax.local_device_count()
 
 

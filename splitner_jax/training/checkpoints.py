@@ -119,13 +119,15 @@ class Checkpoints:
         ),
       )
 
-  def save_best(self, step: int, params: Tree) -> None:
+  def save_best(self, params: Tree) -> None:
     """Saves the parameters as the best so far, and waits for the disk."""
+    # Numbered anew each time: a run that was killed before its latest
+    # checkpoint knew of this one comes here again.
+    number = (self._best.latest_step() or 0) + 1
     with _disk_errors(self._folder):
-      if self._best.latest_step() != step:
-        self._best.save(
-          step, args=ocp.args.Composite(params=ocp.args.StandardSave(params))
-        )
+      self._best.save(
+        number, args=ocp.args.Composite(params=ocp.args.StandardSave(params))
+      )
       self._best.wait_until_finished()
 
   def progress(self) -> dict | None:

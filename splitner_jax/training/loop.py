@@ -20,7 +20,7 @@ from splitner_jax.inputs.batches import Batch, Batcher
 from splitner_jax.inputs.packing import Layout, num_tokens, split_layout
 from splitner_jax.inputs.plan import Plan, make_plan
 from splitner_jax.inputs.text_tables import TextKeys
-from splitner_jax.runtime import devices, memory
+from splitner_jax.runtime import devices, memory, signals
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.progress import bar as progress_bar
 from splitner_jax.tasks import Task
@@ -285,7 +285,7 @@ def train(
     scores = task.evaluate(forward, dev_sentences, decoding or Decoding())
     progress["inference_padding"] = round(forward.padding, 4)
     if scores["f1"] > progress["best_f1"]:
-      checkpoints.save_best(progress["step"], state.params)
+      checkpoints.save_best(state.params)
       progress.update(best_f1=scores["f1"], best_epoch=epoch, stale=0)
     else:
       progress["stale"] += 1
@@ -305,6 +305,14 @@ def train(
       _per_type(scores),
     )
 
+  def save() -> None:
+    """Keeps the state as it is before an evaluation."""
+    nonlocal saved_at
+    watch.lap()
+    checkpoints.save_latest(progress["step"], state, progress, evaluated=False)
+    saved_at = time.monotonic()
+    watch.skip()
+
   # Loop.
   bar = progress_bar(
     total=settings.epochs * plan.count,
@@ -314,43 +322,50 @@ def train(
   )
   try:
     while not progress["finished"]:
-      pending = None
+      pending, over = None, False
       # Without epochs only the start is evaluated, as epoch 0.
       coming = devices.prefetch(batches()) if settings.epochs else iter(())
-      for batch, arrays, read in coming:
-        state, measured = train_steps[batch.layout](state, arrays)
-        if batch.layout not in warm:
-          # Once it has run; two steps may be under way from now on.
-          jax.block_until_ready(state)
-          memory.release_freed()
-          warm.add(batch.layout)
+      with signals.deferred() as asked:
+        for batch, arrays, read in coming:
+          state, measured = train_steps[batch.layout](state, arrays)
+          if batch.layout not in warm:
+            # Once it has run; two steps may be under way from now on.
+            jax.block_until_ready(state)
+            memory.release_freed()
+            warm.add(batch.layout)
+          if pending:
+            check(*pending)
+          progress["step"] += 1
+          progress["batch"] += 1
+          bar.update(read - progress["read"])
+          progress["read"] = read
+          pending = progress["step"], measured
+          over = 0 < settings.max_minutes <= watch.minutes()
+          late = time.monotonic() - saved_at > SAVE_SECONDS
+          often = progress["step"] % settings.checkpoint_every == 0
+          if over or asked.is_set():
+            break
+          if read < plan.count and (late or often):
+            check(*pending)
+            save()
         if pending:
           check(*pending)
-        progress["step"] += 1
-        progress["batch"] += 1
-        bar.update(read - progress["read"])
-        progress["read"] = read
-        pending = progress["step"], measured
-        late = time.monotonic() - saved_at > SAVE_SECONDS
-        often = progress["step"] % settings.checkpoint_every == 0
-        if read < plan.count and (late or often):
-          check(*pending)
-          watch.lap()
-          checkpoints.save_latest(
-            progress["step"], state, progress, evaluated=False
-          )
-          saved_at = time.monotonic()
-          watch.skip()
-      if pending:
-        check(*pending)
-        watch.lap()
+        if settings.epochs:
+          # Not the epoch's end yet: a run that is stopped in its evaluation
+          # comes back to that.
+          save()
+        if asked.is_set():
+          checkpoints.wait()
+          signals.leave()
+      if settings.epochs:
         progress["epoch_seconds"].append(round(progress["seconds"], 3))
         progress["seconds"] = 0.0
         progress.update(epoch=progress["epoch"] + 1, batch=0, read=0)
       evaluate(progress["epoch"])
       memory.release_freed()
       progress["finished"] = (
-        progress["epoch"] >= settings.epochs
+        over
+        or progress["epoch"] >= settings.epochs
         or progress["stale"] >= settings.patience
       )
       checkpoints.save_latest(progress["step"], state, progress, evaluated=True)

@@ -40,6 +40,13 @@ class Stopwatch:
     self._progress["seconds"] += now - self._start - compiling
     self._start, self._compiled = now, compiled
 
+  def minutes(self) -> float:
+    """Of all epochs so far, compile time included."""
+    known = ("seconds", "compile_seconds")
+    seconds = sum(self._progress[name] for name in known)
+    seconds += sum(self._progress["epoch_seconds"])
+    return (seconds + time.monotonic() - self._start) / 60
+
   def skip(self) -> None:
     """Leaves the time since the last lap out."""
     self._start, self._compiled = time.monotonic(), compile_clock.seconds

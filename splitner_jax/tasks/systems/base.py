@@ -114,8 +114,14 @@ class SystemKind(abc.ABC, Generic[Reading]):
     return {}
 
   def type_logits(
-    self, tasks: Tasks, forwards: Forwards, sentences: Sequence[Sentence]
+    self, tasks: Tasks, reading: Reading, decoding: Decoding
   ) -> TypeLogits | None:
-    """What the temperature is fitted on; None if the kind has none."""
-    del tasks, forwards, sentences
+    """What the temperature is fitted on; None if the kind has none.
+
+    Args:
+      tasks: of the system.
+      reading: of sentences with gold mentions.
+      decoding: its outside bias is one that `read` was told of.
+    """
+    del tasks, reading, decoding
     return None

@@ -122,14 +122,30 @@ class TwoStepSystem(SystemKind[TwoStepReading]):
     return {"classification_on_gold": scores}
 
   def type_logits(
-    self, tasks: Tasks, forwards: Forwards, sentences: Sequence[Sentence]
+    self, tasks: Tasks, reading: TwoStepReading, decoding: Decoding
   ) -> TypeLogits:
-    """The gold mentions of types that the classifier knows."""
+    """Of the spans that are detected: those whose type the classifier knows.
+
+    Those that are no mention count where the classifier has a class for them.
+    """
     classifier: MentionTask = tasks["classifier"]
-    examples, _ = classifier.training_examples(sentences)
-    known = examples.weights > 0
-    logits = np.reshape(
-      np.asarray(forwards["classifier"](examples), np.float64),
-      (len(examples.targets), len(classifier.answers)),
+    numbers = {label: i for i, label in enumerate(classifier.answers)}
+    spans = self.detection(tasks).decode(
+      reading.examples,
+      reading.span_logits,
+      reading.sentences,
+      decoding.outside_bias,
     )
-    return TypeLogits(logits[known], examples.labels[known])
+    chosen, classes = [], []
+    for sentence, row, rows in zip(
+      reading.sentences, spans, reading.rows, strict=True
+    ):
+      gold = {(s.start, s.end): s.label for s in sentence.spans}
+      for span in row:
+        place = span.start, span.end
+        label = gold.get(place, NO_ENTITY)
+        if label in numbers:
+          chosen.append(rows[place])
+          classes.append(numbers[label])
+    logits = np.asarray(reading.type_logits, np.float64)
+    return TypeLogits(logits[np.array(chosen, int)], np.array(classes, int))
