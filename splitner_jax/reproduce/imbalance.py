@@ -7,7 +7,6 @@ import collections
 import dataclasses
 import hashlib
 import importlib
-import io
 import json
 import logging
 import pathlib
@@ -18,6 +17,7 @@ from typing import Any
 import tqdm
 
 from splitner_jax.data.sentences import Sentence, Span
+from splitner_jax.evaluation import pictures
 from splitner_jax.evaluation.tables import markdown_table
 from splitner_jax.experiment import task_specs
 from splitner_jax.experiment.report import machine
@@ -26,7 +26,7 @@ from splitner_jax.inference.forward import Forward, Programs
 from splitner_jax.reproduce import paper
 from splitner_jax.runtime.compilation import use_compilation_cache
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.files import temporary_path, write_whole
+from splitner_jax.runtime.files import write_whole
 from splitner_jax.training import loop
 from splitner_jax.training.losses import LOSSES
 
@@ -245,13 +245,7 @@ def _write_page(report: dict[str, Any], page: pathlib.Path) -> None:
 
 def draw(report: dict[str, Any], path: pathlib.Path) -> None:
   """Draws macro F1 on dev by epoch, a line for each loss, as a PNG."""
-  # As in `error_analysis.draw_confusion`: no pyplot, which keeps state.
-  from matplotlib.backends.backend_agg import FigureCanvasAgg
-  from matplotlib.figure import Figure
-  from PIL import Image
-
-  figure = Figure(figsize=(6.4, 4.0), dpi=100)
-  FigureCanvasAgg(figure)
+  figure = pictures.new_figure(6.4, 4.0)
   axes = figure.subplots()
   for marker, (name, row) in zip(
     "osD^", report["losses"].items(), strict=False
@@ -263,12 +257,7 @@ def draw(report: dict[str, Any], path: pathlib.Path) -> None:
   axes.set_ylabel("macro F1 on dev, %")
   axes.grid(alpha=0.3)
   axes.legend()
-  drawn = io.BytesIO()
-  figure.savefig(drawn, format="png", bbox_inches="tight")
-  picture = Image.open(drawn).convert("RGB").quantize(64)
-  temporary = temporary_path(path)
-  picture.save(temporary, format="png", optimize=True)
-  temporary.replace(path)
+  pictures.save_png(figure, path)
 
 
 def _markdown(report: dict[str, Any]) -> str:
