@@ -1,6 +1,6 @@
 """Tunes the thresholds of a model on a labelled file:
 
-python -m splitner_jax.tune --model=FOLDER --data=FILE --target=f1
+splitner tune --model=FOLDER --data=FILE --target=f1
 
 writes them into its folder. Targets: precision:0.95, recall:0.8 (any shares),
 f1.
@@ -24,7 +24,6 @@ from splitner_jax.evaluation.calibration import (
   choose_thresholds,
 )
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.tasks.base import remembering
 
 # JAX is imported with the model: --help need not wait for it.
 if TYPE_CHECKING:
@@ -69,6 +68,7 @@ def tune(
     The tuned model; and what was reached, Markdown.
   """
   from splitner_jax.inference.ner_model import Thresholds
+  from splitner_jax.tasks.base import remembering
   from splitner_jax.tasks.systems import biased
 
   system = trained.system(batch_size).with_runs(remembering)

@@ -39,7 +39,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
   """Trains what is not trained yet, scores it, and writes the report.
 
   Args:
-    config: see configs/common.py.
+    config: see `default_config`.
     workdir: for checkpoints, predictions, reports and the published model; of
       several seeds each has a folder there.
 
@@ -93,7 +93,7 @@ def _run_one(
     stem = workdir / "predictions" / split
     formats.write_columns(stem.with_suffix(".tsv"), sentences, predicted)
     formats.write_jsonl(stem.with_suffix(".jsonl"), sentences, predicted)
-  command = ["python", "-m", "splitner_jax.main", *sys.argv[1:]]
+  command = ["splitner", "train", *sys.argv[1:]]
   model_folder.save(
     workdir / "model",
     TrainedSystem.of(
