@@ -22,13 +22,12 @@ from splitner_jax.evaluation.tables import markdown_table
 from splitner_jax.experiment import task_specs
 from splitner_jax.experiment.report import machine
 from splitner_jax.experiment.run_folder import claimed
-from splitner_jax.inference.forward import Forward, Programs
+from splitner_jax.inference.forward import Forward
 from splitner_jax.reproduce import paper
 from splitner_jax.runtime.compilation import use_compilation_cache
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import write_whole
 from splitner_jax.training import loop
-from splitner_jax.training.losses import LOSSES
 
 log = logging.getLogger(__name__)
 
@@ -193,13 +192,13 @@ def run(
   with claimed(config, folder, corpus.content_hash):
     for name in tqdm.tqdm(missing, desc="imbalance", unit="loss"):
       log.info("imbalance: %s", name)
-      task = dataclasses.replace(part.task, loss=LOSSES[name])
-      programs = Programs(task, part.settings.inference_batch_size)
+      settings_of_loss = part.settings.copy_and_resolve_references()
+      settings_of_loss.loss = name
       params, progress = loop.train(
-        programs, part.settings, splits, part.fill, folder / name
+        part.programs, settings_of_loss, splits, part.fill, folder / name
       )
-      forward = Forward(programs, params, progress=True)
-      test = task.evaluate(forward, corpus.test)
+      forward = Forward(part.programs, params, progress=True)
+      test = part.task.evaluate(forward, corpus.test)
       report["losses"][name] = {
         "machine": machine(),
         "dev": [
