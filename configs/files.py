@@ -1,15 +1,13 @@
 """One's own files, columns or JSONL, on any BERT or RoBERTa:
 
-    python -m splitner_jax.main --config=configs/files.py \\
-      --config.data.train=train.tsv --config.data.dev=dev.tsv
+    splitner train --train=train.tsv --dev=dev.tsv
 
-Add --check to see what is in the files before training.
+does without a config, for this one is in the package; here it takes variants:
+
+    splitner train --config=configs/files.py:single_seqtag \\
+      --train=train.tsv --dev=dev.tsv
 """
 
-from configs import common
+from splitner_jax.experiment.files_config import get_config
 
-
-def get_config(variant: str | None = None):
-  config = common.get_config()
-  config.backbone = "minilm"
-  return common.with_variant(config, variant)
+__all__ = ["get_config"]

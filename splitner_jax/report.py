@@ -3,4 +3,4 @@
 from splitner_jax.commands import cli
 
 if __name__ == "__main__":
-  cli.fail("this command is now python -m splitner_jax.compare")
+  cli.fail("this command is now splitner compare")

@@ -46,13 +46,16 @@ def test_latest_and_best_are_kept(open_checkpoints):
     first.save_latest(step, devices.replicate(state), progress, evaluated=False)
     # What the caller does next must not reach the file.
     progress["evaluations"].append("later")
-  first.save_best(1, devices.replicate(_PARAMS))
+  first.save_best(devices.replicate(_PARAMS))
   first.wait()
 
   second = open_checkpoints()
   assert second.progress() == {"step": 2, "evaluations": ["later"]}
   np.testing.assert_array_equal(second.latest()["params"], _PARAMS["w"] + 2)
   np.testing.assert_array_equal(second.best()["w"], _PARAMS["w"])
+  # A run that was killed before its latest knew of a best one saves it again.
+  second.save_best(devices.replicate({"w": _PARAMS["w"] + 1}))
+  np.testing.assert_array_equal(second.best()["w"], _PARAMS["w"] + 1)
 
 
 def test_too_little_space_is_said_before_the_start(

@@ -48,6 +48,34 @@ def test_resolve_hub(
   assert not any(pattern.endswith((".py", "*")) for pattern in asked)
 
 
+def test_minilm_is_on_the_hub_where_no_set_up_was(
+  tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  cache, hub = tmp_path / "cache", tmp_path / "hub"
+  hub.mkdir()
+  (hub / "model.safetensors").touch()
+  monkeypatch.setenv("SPLITNER_CACHE", str(cache))
+
+  def download(name: str, **_: Any) -> str:
+    assert name == "sentence-transformers/all-MiniLM-L6-v2"
+    return str(hub)
+
+  monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+  assert pretrained.resolve("minilm") == str(hub)
+
+  def offline(name: str, **_: Any) -> str:
+    raise errors.LocalEntryNotFoundError("offline")
+
+  monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+  fails(
+    "minilm: is not in .*, where launch/setup.sh .*cannot be reached",
+    pretrained.resolve,
+    "minilm",
+  )
+  (cache / "all-MiniLM-L6-v2").mkdir(parents=True)
+  assert pretrained.resolve("minilm") == str(cache / "all-MiniLM-L6-v2")
+
+
 _RESPONSE: Any = types.SimpleNamespace(headers={}, request=None)
 
 

@@ -15,6 +15,7 @@ from splitner_jax.runtime import devices
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.training import loop, losses
 from splitner_jax.training.checkpoints import Checkpoints
+from splitner_jax.training.progress import Stopwatch
 from tests import runs, tiny_training
 from tests.tiny_training import Task
 
@@ -88,6 +89,23 @@ def test_no_epochs_evaluate_the_start(tmp_path):
   assert progress["finished"]
 
 
+def test_time_ends_training(tmp_path, monkeypatch):
+  """In its second epoch, after the third of its four batches."""
+  laps = iter([0.1] * 6 + [5.0] * 9)
+  monkeypatch.setattr(Stopwatch, "minutes", lambda self: next(laps))
+  task = Task([1.0, 2.0], lengths=(4,) * 32)
+  params, progress = tiny_training.run(
+    task, tmp_path, epochs=9, max_minutes=5.0
+  )
+  assert progress["finished"]
+  assert (progress["step"], progress["epoch"]) == (7, 2)
+  assert len(progress["evaluations"]) == 2
+  _assert_equal(params, task.evaluated[1])
+  again, same = tiny_training.run(task, tmp_path, epochs=9, max_minutes=5.0)
+  _assert_equal(again, devices.to_host(params))
+  assert same["step"] == 7
+
+
 def test_a_task_may_have_its_own_learning_rate(tmp_path):
   own = {"learning_rate": 0.5}
   settings = tiny_training.settings(learning_rate=1e-3, epochs=1, detector=own)
@@ -154,9 +172,10 @@ def _no_gradient(logits, labels, weights, total):
   [(losses.cross_entropy, 1e30, True), (_no_gradient, 0.01, False)],
 )
 def test_what_is_not_finite_stops_training(
-  loss, learning_rate, saved, tmp_path
+  loss, learning_rate, saved, tmp_path, monkeypatch
 ):
-  task = Task([0.0] * 4, loss=loss)
+  monkeypatch.setitem(losses.LOSSES, "cross_entropy", loss)
+  task = Task([0.0] * 4)
   fields = {"learning_rate": learning_rate, "checkpoint_every": 1, "epochs": 4}
   with pytest.raises(UserError, match=r"lower config\.detector\.learning_rate"):
     tiny_training.run(task, tmp_path, **fields)
@@ -175,17 +194,20 @@ def test_killed_at_any_point_the_same_command_goes_on(session_cache, tmp_path):
   folder = session_cache / "tiny"
   undisturbed, _ = runs.finished(folder)
   workdir = tmp_path / "killed"
-  for kill, said in (
-    ("in an epoch", "detector: 40 examples"),
-    ("in an evaluation", "detector: goes on at step 2"),
-    ("between the tasks", "detector: goes on at step"),
-    ("nowhere", "detector: already trained"),
+  for kill, status, said in (
+    ("in an epoch", -signal.SIGKILL, "detector: 40 examples"),
+    ("SIGTERM in an epoch", 143, "detector: goes on at step 2"),
+    ("SIGTERM in an evaluation", 143, "detector: goes on at step"),
+    ("in an evaluation", -signal.SIGKILL, "detector: goes on at step"),
+    ("between the tasks", -signal.SIGKILL, "detector: goes on at step"),
+    ("nowhere", 0, "detector: already trained"),
   ):
     process = runs.run(workdir, folder, kill)
-    killed = kill != "nowhere"
-    assert process.returncode == (-signal.SIGKILL if killed else 0)
+    assert process.returncode == status, (kill, process.stderr[-2000:])
     assert said in process.stderr
-    assert (workdir / "report.json").exists() != killed
+    asked = "stopped by SIGTERM; the same command goes on from here\n"
+    assert process.stderr.endswith(asked) == (status == 143)
+    assert (workdir / "report.json").exists() == (not status)
 
   reports = []
   for run in (undisturbed, workdir):

@@ -51,7 +51,15 @@ def test_help():
 @pytest.mark.parametrize(
   ("arguments", "said"),
   [
-    ([], "--config is missing; try --config=configs/demo.py"),
+    ([], "--train is missing; give --train=FILE and --dev=FILE, or a --config"),
+    (["--config.epochs=2"], "--train is missing; give --train=FILE and --dev="),
+    (["--config=configs/files.py"], "--train is missing; give --train=FILE"),
+    (["--train=no.tsv"], "config.data.dev: not set; name a file with --dev=FI"),
+    (["--config.nonsense=1"], "config.nonsense: no such field; splitner_jax/"),
+    (
+      ["--config=configs/wnut17.py", "--dev=a.tsv"],
+      "--dev: the config has the corpus wnut17; leave one of the two out",
+    ),
     (["--config="], "--config: Path to config file is an empty string;"),
     (["--config=no.py"], "--config: No such file or directory: 'no.py'; give"),
     (["--config=tests"], "--config: Is a directory: 'tests'; give a file"),
@@ -60,7 +68,10 @@ def test_help():
       "flag --config=configs/wnut17.py:best: no variant 'best' of this config; "
       "there are: seqtag_qa, no_char_pattern,",
     ),
-    (["--config.epochs=2"], "--config.epochs: give --config=FILE before it"),
+    (
+      ["--config.epochs=2", "--config=configs/wnut17.py"],
+      "Found --config.epochs=2 in argv before a value for --config was",
+    ),
   ],
 )
 def test_config_file_is_missing(arguments, said):
@@ -88,9 +99,9 @@ def test_config_file_is_broken(text, said, tmp_path):
   [
     (
       "--config.nonsense=1",
-      "config.nonsense: no such field; configs/common.py",
+      "config.nonsense: no such field; splitner_jax/experiment/default_config",
     ),
-    ("--config.data.nme=x", "config.data.nme: no such field; configs/common"),
+    ("--config.data.nme=x", "config.data.nme: no such field; splitner_jax/ex"),
     (
       "--config.epochs=abc",
       "flag --config.epochs=abc: invalid literal for int",

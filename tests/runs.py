@@ -23,14 +23,14 @@ from splitner_jax.training import checkpoints, loop
 
 point = sys.argv.pop(1)
 
-def before(call, owner, name, action):
+def before(call, owner, name, action, number=signal.SIGKILL):
   whole, calls = getattr(owner, name), []
 
   def watched(self, *args, **kwargs):
     calls.append(name)
     if len(calls) == call:
       action(self, *args)
-      os.kill(os.getpid(), signal.SIGKILL)
+      os.kill(os.getpid(), number)
     return whole(self, *args, **kwargs)
 
   setattr(owner, name, watched)
@@ -41,8 +41,13 @@ if point == "in an epoch":
   before(2, checkpoints.Checkpoints, "save_latest", action)
 if point == "in an evaluation":
   before(2, tasks.TokenTask, "evaluate", lambda self, *args: None)
+nothing = lambda *args: None
+if point == "SIGTERM in an epoch":
+  before(2, checkpoints.Checkpoints, "save_latest", nothing, signal.SIGTERM)
+if point == "SIGTERM in an evaluation":
+  before(2, tasks.TokenTask, "evaluate", nothing, signal.SIGTERM)
 if point == "between the tasks":
-  action = lambda *args: None
+  action = nothing
   before(1, tasks.MentionTask, "training_examples", action)
 
 whole = loop.train
@@ -68,7 +73,8 @@ def run(
   Args:
     workdir: of the run.
     folder: has `backbone` and `data`, or gets them.
-    kill: "in an epoch", "in an evaluation" or "between the tasks".
+    kill: "in an epoch", "in an evaluation", both also with "SIGTERM " before,
+      or "between the tasks".
   """
   if not folder.exists():
     tiny.make_backbone(folder / "backbone")

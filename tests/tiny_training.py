@@ -63,7 +63,8 @@ class Task:
   def training_examples(self, sentences) -> tuple[Examples, int]:
     return random_examples.make(self.lengths), 3
 
-  def evaluate(self, run: Forward, sentences) -> dict[str, Any]:
+  def evaluate(self, run: Forward, sentences, decoding) -> dict[str, Any]:
+    del decoding
     # `train` binds the parameters to the forward pass.
     self.evaluated.append(devices.to_host(run.params))
     if self.reads:

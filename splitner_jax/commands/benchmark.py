@@ -1,7 +1,7 @@
 """Time of SplitNER beside a plain tagger on PyTorch, in one run:
 
-python -m splitner_jax.benchmark --config=configs/wnut17.py
-python -m splitner_jax.benchmark --config=configs/wnut17.py --model=FOLDER
+splitner benchmark --config=configs/wnut17.py
+splitner benchmark --config=configs/wnut17.py --model=FOLDER
 
 The first trains: a step of each task and of the tagger. The second tags the
 test sentences as text, tokenisation and decoding inside the clock: the model,

@@ -13,6 +13,8 @@ from ml_collections import ConfigDict
 
 from splitner_jax.runtime.errors import UserError
 
+_FIELDS = "splitner_jax/experiment/default_config.py"
+
 
 def fail(message: str) -> NoReturn:
   """Ends the process with status 1 and the message as a single line."""
@@ -83,7 +85,7 @@ def _reason(error: Exception, argv: list[str]) -> str:
   for option in argv:
     field = re.match(r"--?(?:no)?(config\.[\w.]+)", option)
     if field and name in field[1].split("."):
-      return f"{field[1]}: no such field; configs/common.py has them all"
+      return f"{field[1]}: no such field; {_FIELDS} has them all"
   path = next((o[9:].split(":")[0] for o in argv if o[:9] == "--config="), "")
   where = [
     f"{frame.filename}:{frame.lineno}"
@@ -106,14 +108,16 @@ def run(name: str, argv: list[str] | None = None) -> None:
   command = importlib.import_module(f"splitner_jax.commands.{name}")
   # What --help says first, and whose flags it shows.
   sys.modules["__main__"].__doc__ = command.__doc__
-  known = set(flags.FLAGS)
-  command.define_flags()
-  for flag in set(flags.FLAGS) - known:
-    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag])
-  app.run(
-    command.main,
-    argv=argv,
-    flags_parser=lambda argv: parse_flags(
-      argv, command.check_flags, getattr(command, "POSITIONAL", 0)
-    ),
-  )
+
+  def parse(argv: list[str]) -> list[str]:
+    known = set(flags.FLAGS)
+    try:
+      command.define_flags()
+    except Exception as e:  # A config that is the default is read here.
+      fail(_reason(e, argv))
+    for flag in set(flags.FLAGS) - known:
+      flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag])
+    positional = getattr(command, "POSITIONAL", 0)
+    return parse_flags(argv, command.check_flags, positional)
+
+  app.run(command.main, argv=argv, flags_parser=parse)

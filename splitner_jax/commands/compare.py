@@ -1,6 +1,6 @@
 """Says whether the difference between two runs is more than chance:
 
-python -m splitner_jax.compare A B
+splitner compare A B
 
 A and B are folders of runs, or their report.json.
 """
@@ -21,7 +21,7 @@ def check_flags() -> None:
 
 def main(argv: list[str]) -> None:
   if len(argv) != 3:
-    cli.fail("give two runs: python -m splitner_jax.compare A B")
+    cli.fail("give two runs: splitner compare A B")
   from splitner_jax.experiment import compare
 
   try:

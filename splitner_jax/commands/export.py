@@ -1,7 +1,6 @@
 """Writes the encoder of a trained task as a Hugging Face folder:
 
-python -m splitner_jax.export --workdir=runs/wnut17 --task=detector \
-  --output=FOLDER
+splitner export --workdir=runs/wnut17 --task=detector --output=FOLDER
 
 Transformers loads it with `AutoModel.from_pretrained(FOLDER)`; config.json and
 the tokenizer are the backbone's, which is looked up as in training.

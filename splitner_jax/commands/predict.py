@@ -1,6 +1,6 @@
 """Tags a file:
 
-python -m splitner_jax.predict --model=FOLDER --input=FILE --output=FILE
+splitner predict --model=FOLDER --input=FILE --output=FILE
 
 reads plain text (one row of output for each line), JSON Lines with "text" or
 "tokens", or columns, and writes --format=jsonl, conll, text, html or brat.

@@ -1,6 +1,6 @@
 """Tunes the thresholds of a model on a labelled file:
 
-python -m splitner_jax.tune --model=FOLDER --data=FILE --target=f1
+splitner tune --model=FOLDER --data=FILE --target=f1
 
 writes them into its folder. Targets: precision:0.95, recall:0.8 (any shares),
 f1.

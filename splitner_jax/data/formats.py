@@ -41,14 +41,16 @@ def read(
   word_column: int = 0,
   pos_column: int | None = None,
   separator: str | None = None,
+  predicted: bool = False,
 ) -> list[Sentence]:
   """Reads a corpus file; its name says the format.
 
   JSON Lines if it ends in `.jsonl` or `.json`, CoNLL-2012 in `gold_conll`, else
-  columns; the arguments besides the path say how columns are read.
+  columns; `predicted` says how JSON Lines are read, see `jsonl.read`, the
+  other arguments how columns are.
   """
   if jsonl.is_name(path):
-    return jsonl.read(path)
+    return jsonl.read(path, predicted=predicted)
   if conll2012.is_name(path):
     return conll2012.read(path)
   return read_columns(

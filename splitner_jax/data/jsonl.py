@@ -14,6 +14,10 @@ from splitner_jax.data.words import BLANKS, check_word
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import read_lines
 
+_KEYS = ("text", "tokens", "entities", "pos", "predicted")
+_ENTITY = ("start", "end", "label")
+_PREDICTED = (*_ENTITY, "score", "text")
+
 _LABEL = re.compile("[^\t\r\n\v\f\ud800-\udfff]+")
 
 
@@ -22,7 +26,9 @@ def is_name(path: str | os.PathLike[str]) -> bool:
   return pathlib.Path(path).suffix.lower() in (".jsonl", ".json")
 
 
-def read(path: str | os.PathLike[str]) -> list[Sentence]:
+def read(
+  path: str | os.PathLike[str], *, predicted: bool = False
+) -> list[Sentence]:
   """Reads one JSON object a line, each a sentence.
 
   Either `{"tokens": [...], "entities": [...]}` or `{"text": "...",
@@ -31,6 +37,12 @@ def read(path: str | os.PathLike[str]) -> list[Sentence]:
   `text.words_with_offsets`; blanks at an entity's edges do not count. A list
   `"pos"` may add the part of speech of each word. What `formats.write_jsonl`
   adds under `predicted` is not read.
+
+  Args:
+    path: a UTF-8 file.
+    predicted: reads what a model said instead: the entities under `predicted`
+      where a line has them, else its `entities`. As `splitner predict` writes
+      them, they may have a `score` and their `text`, and a line any other keys.
 
   Raises:
     UserError: the file cannot be read, holds no sentence, or holds a line that
@@ -42,12 +54,12 @@ def read(path: str | os.PathLike[str]) -> list[Sentence]:
   if not lines:
     raise UserError(f"{path}: no sentence in it; give one JSON object a line")
   return [
-    _from_json(line, f"{path}:{number}")
+    _from_json(line, f"{path}:{number}", predicted)
     for number, line in enumerate(lines, start=1)
   ]
 
 
-def _from_json(line: str, where: str) -> Sentence:
+def _from_json(line: str, where: str, predicted: bool) -> Sentence:
   """The sentence of one line; `where` is its file and line number."""
 
   def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -66,10 +78,11 @@ def _from_json(line: str, where: str) -> Sentence:
     raise UserError(
       f"{where}: not JSON ({reason}); write one object a line"
     ) from None
-  _check_keys(record, ("text", "tokens", "entities", "pos", "predicted"), where)
+  _check_keys(record, _KEYS, where, any_other=predicted)
   if ("text" in record) == ("tokens" in record):
     raise UserError(f"{where}: give either 'text' or 'tokens', and only one")
-  entities = _field(record, "entities", list, where)
+  said = predicted and "predicted" in record
+  entities = _field(record, "predicted" if said else "entities", list, where)
   if "text" in record:
     text = _field(record, "text", str, where)
     words = words_with_offsets(text)
@@ -82,16 +95,18 @@ def _from_json(line: str, where: str) -> Sentence:
     raise UserError(f"{where}: no word in it; remove the line or add words")
   for word, _, _ in words:
     check_word(word, where)
-  pos = _field(record, "pos", list, where) if "pos" in record else []
+  has_pos = "pos" in record and not predicted
+  pos = _field(record, "pos", list, where) if has_pos else []
   for tag in pos:
     check_word(tag, where, "part of speech")
-  if "pos" in record and len(pos) != len(words):
+  if has_pos and len(pos) != len(words):
     raise UserError(
       f"{where}: {len(pos)} parts of speech for {len(words)} words; give one "
       "for each"
     )
   mentions = sorted(
-    _entity(entity, i, length, where) for i, entity in enumerate(entities)
+    _entity(entity, i, length, where, _PREDICTED if predicted else _ENTITY)
+    for i, entity in enumerate(entities)
   )
   for left, right in itertools.pairwise(mentions):
     if right.start < left.end:
@@ -107,9 +122,11 @@ def _from_json(line: str, where: str) -> Sentence:
   )
 
 
-def _entity(entity: Any, index: int, length: int, where: str) -> Span:
+def _entity(
+  entity: Any, index: int, length: int, where: str, keys: Sequence[str]
+) -> Span:
   where = f"{where}: entity {index}"
-  _check_keys(entity, ("start", "end", "label"), where)
+  _check_keys(entity, keys, where)
   start = _field(entity, "start", int, where)
   end = _field(entity, "end", int, where)
   label = _field(entity, "label", str, where)
@@ -161,12 +178,14 @@ def _field(record: dict[str, Any], key: str, kind: type, where: str) -> Any:
   return value
 
 
-def _check_keys(record: Any, allowed: Sequence[str], where: str) -> None:
+def _check_keys(
+  record: Any, allowed: Sequence[str], where: str, any_other: bool = False
+) -> None:
   if not isinstance(record, dict):
     keys = ", ".join(allowed)
     raise UserError(f"{where}: not a JSON object; give one with {keys}")
   for key in record:
-    if key not in allowed:
+    if key not in allowed and not any_other:
       raise UserError(
         f"{where}: key {key!r} is unknown; use {', '.join(allowed)}"
       )

@@ -8,7 +8,6 @@ A mention is seen if its text, whatever its case, is a mention of the training
 data too, of any type; otherwise unseen.
 """
 
-import io
 import os
 import pathlib
 import re
@@ -19,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
-from splitner_jax.evaluation import tables
-from splitner_jax.runtime.files import temporary_path, write_whole
+from splitner_jax.evaluation import pictures, tables
+from splitner_jax.runtime.files import write_whole
 
 CATEGORIES = {
   "correct": "same words, same type",
@@ -36,6 +35,7 @@ NONE = "(none)"
 """The other side of a mention that has no partner with the same words."""
 
 _SEEN = ("seen", "unseen")
+_ALL = ("all",)
 _LENGTHS = ("1", "2", "3", "4+")
 _EXAMPLES = 10
 _CONTEXT = 8  # words on each side of an example
@@ -76,14 +76,15 @@ class _Pair(NamedTuple):
 
 
 def analyse(
-  train: Sequence[Sentence],
+  train: Sequence[Sentence] | None,
   sentences: Sequence[Sentence],
   predicted: Sequence[Sequence[Span | ScoredSpan]],
 ) -> dict[str, Any]:
   """Sorts the mentions of both sides; a mention given twice counts once.
 
   Args:
-    train: what the system was trained on.
+    train: what the system was trained on; None if nobody knows: then counts
+      are `all` instead of `seen` and `unseen`, and `by_seen` is left out.
     sentences: a split with its gold mentions.
     predicted: the mentions predicted in each of the sentences.
 
@@ -95,7 +96,7 @@ def analyse(
     `confusion`: `types`, and `table`, rows of counts: gold types and NONE by
     predicted types and NONE, where pairs are mentions with the same words.
   """
-  known = {_text(s, span).lower() for s in train for span in s.spans}
+  known = {_text(s, span).lower() for s in train or () for span in s.spans}
   pairs = [
     _Pair(i, *both)
     for i, (sentence, found) in enumerate(
@@ -103,18 +104,21 @@ def analyse(
     )
     for both in _matched(sentence.spans, found)
   ]
-  seen = [
-    _SEEN[_text(sentences[p.sentence], p.mention).lower() not in known]
-    for p in pairs
-  ]
+  keys: tuple[str, ...] = _ALL
+  seen = [*_ALL] * len(pairs)
+  recall = {"by_words": _recall(pairs, map(_length, pairs), _LENGTHS)}
+  if train is not None:
+    keys = _SEEN
+    seen = [
+      _SEEN[_text(sentences[p.sentence], p.mention).lower() not in known]
+      for p in pairs
+    ]
+    recall["by_seen"] = _recall(pairs, seen, _SEEN)
   return {
     "categories": {
-      name: _category(sentences, name, pairs, seen) for name in CATEGORIES
+      name: _category(sentences, name, pairs, seen, keys) for name in CATEGORIES
     },
-    "recall": {
-      "by_words": _recall(pairs, map(_length, pairs), _LENGTHS),
-      "by_seen": _recall(pairs, seen, _SEEN),
-    },
+    "recall": recall,
     "confusion": _confusion(pairs),
   }
 
@@ -122,7 +126,7 @@ def analyse(
 def without_examples(analysis: dict[str, Any]) -> dict[str, Any]:
   """The counts alone, without a word of the corpus."""
   categories = {
-    name: {key: category[key] for key in _SEEN}
+    name: {key: n for key, n in category.items() if key != "examples"}
     for name, category in analysis["categories"].items()
   }
   return analysis | {"categories": categories}
@@ -131,14 +135,6 @@ def without_examples(analysis: dict[str, Any]) -> dict[str, Any]:
 def markdown(analysis: dict[str, Any]) -> str:
   """The analysis to read."""
   categories = analysis["categories"]
-  rows = [["category", "meaning", *_SEEN, "all"]]
-  for name, meaning in CATEGORIES.items():
-    counts = [categories[name][key] for key in _SEEN]
-    rows.append([_title(name), meaning, *map(str, [*counts, sum(counts)])])
-  recall = [
-    _recall_table(f"gold mentions {title}", analysis["recall"][key])
-    for key, title in (("by_words", "by words"), ("by_seen", "in training"))
-  ]
   types = [*analysis["confusion"]["types"], NONE]
   confusion = [["gold", *types]]
   for label, counts in zip(types, analysis["confusion"]["table"], strict=True):
@@ -149,11 +145,11 @@ def markdown(analysis: dict[str, Any]) -> str:
     "the mention of the other side that is closest to it. *Seen* are those "
     "whose text is a mention of the training data too, whatever its case and "
     "type.",
-    tables.markdown_table(rows, left=2),
+    category_table(analysis),
     "## Recall",
     "*Detected*: a prediction has the same words; *correct*: and the same "
     "type. In percent.",
-    *recall,
+    *recall_tables(analysis),
     "## Confused types",
     "Rows are gold types, columns predicted types. Mentions with the same "
     f"words are pairs; all others stand against {NONE}.",
@@ -168,6 +164,27 @@ def markdown(analysis: dict[str, Any]) -> str:
   return "\n\n".join(parts) + "\n"
 
 
+def category_table(analysis: dict[str, Any]) -> str:
+  """How many mentions are in each category; seen and unseen where known."""
+  known = _SEEN if "by_seen" in analysis["recall"] else ()
+  rows = [["category", "meaning", *known, *_ALL]]
+  for name, meaning in CATEGORIES.items():
+    category = analysis["categories"][name]
+    counts = [category[key] for key in known or _ALL]
+    total = [sum(counts)] if known else []
+    rows.append([_title(name), meaning, *map(str, counts + total)])
+  return tables.markdown_table(rows, left=2)
+
+
+def recall_tables(analysis: dict[str, Any]) -> list[str]:
+  """Recall by number of words, and of seen and unseen mentions where known."""
+  return [
+    _recall_table(f"gold mentions {title}", analysis["recall"][key])
+    for key, title in (("by_words", "by words"), ("by_seen", "in training"))
+    if key in analysis["recall"]
+  ]
+
+
 def draw_confusion(
   analysis: dict[str, Any], path: str | os.PathLike[str]
 ) -> None:
@@ -175,18 +192,11 @@ def draw_confusion(
 
   Numbers are counts, a zero is blank; colours are shares of the row.
   """
-  # Slow to import, and needed for this picture only. Without pyplot there is
-  # no state that outlives the figure.
-  from matplotlib.backends.backend_agg import FigureCanvasAgg
-  from matplotlib.figure import Figure
-  from PIL import Image
-
   labels = [*analysis["confusion"]["types"], NONE]
   table = np.array(analysis["confusion"]["table"])
   shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
   side = 1.0 + 0.45 * len(labels)
-  figure = Figure(figsize=(side, side), dpi=100)
-  FigureCanvasAgg(figure)
+  figure = pictures.new_figure(side, side)
   axes = figure.subplots()
   axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
   for (row, column), count in np.ndenumerate(table):
@@ -207,14 +217,7 @@ def draw_confusion(
   axes.set_yticks(ticks, labels, fontsize=9, parse_math=False)
   axes.set_xlabel("predicted")
   axes.set_ylabel("gold")
-  drawn = io.BytesIO()
-  figure.savefig(drawn, format="png", bbox_inches="tight")
-  # A third of the bytes, and nothing in it but the picture.
-  picture = Image.open(drawn).convert("RGB").quantize(128)
-  path = pathlib.Path(path)
-  temporary = temporary_path(path)
-  picture.save(temporary, format="png", optimize=True)
-  temporary.replace(path)
+  pictures.save_png(figure, path)
 
 
 def write(
@@ -275,6 +278,7 @@ def _category(
   name: str,
   pairs: Sequence[_Pair],
   seen: Sequence[str],
+  keys: Sequence[str],
 ) -> dict[str, Any]:
   chosen = [
     (pair, key)
@@ -286,7 +290,7 @@ def _category(
   # The middles of as many equal parts.
   where = [(2 * i + 1) * len(chosen) // (2 * shown) for i in range(shown)]
   return {
-    **{key: counts[key] for key in _SEEN},
+    **{key: counts[key] for key in keys},
     "examples": [
       _example(sentences[chosen[i][0].sentence], *chosen[i]) for i in where
     ],
@@ -310,7 +314,7 @@ def _example(sentence: Sentence, pair: _Pair, seen: str) -> dict[str, Any]:
     "text": text,
     "gold": side(pair.gold),
     "predicted": side(pair.predicted),
-    "seen": seen == "seen",
+    "seen": None if seen in _ALL else seen == "seen",
     # Without the folder, which is of one machine only.
     "source": re.split(r"[/\\]", sentence.source)[-1],
   }
@@ -369,7 +373,8 @@ def _example_line(example: dict[str, Any]) -> str:
     if (side := example[key])
   ]
   told = f"{', '.join(sides)}: {_code(example['text'])}"
-  notes = ["seen" if example["seen"] else "unseen", example["source"]]
+  seen = {True: "seen", False: "unseen", None: ""}[example["seen"]]
+  notes = [seen, example["source"]]
   return f"- {told} ({', '.join(filter(None, notes))})"
 
 

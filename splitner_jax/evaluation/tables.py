@@ -1,5 +1,12 @@
 """Tables for readers."""
 
+from collections.abc import Mapping
+
+
+def figures(scores: Mapping[str, float]) -> list[str]:
+  """Precision, recall and F1 of `metrics.score`, as a table has them."""
+  return [f"{scores[key]:.2f}" for key in ("precision", "recall", "f1")]
+
 
 def markdown_table(rows: list[list[str]], left: int) -> str:
   """An aligned table: the first row is the head, `left` columns are text."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from splitner_jax.data.sentences import ScoredSpan, Sentence
-from splitner_jax.evaluation import metrics, significance
+from splitner_jax.evaluation import metrics
+from splitner_jax.evaluation.scores import score_mentions
 from splitner_jax.inference.ner_model import Predictor
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.runtime.compilation import compile_clock
@@ -58,20 +59,14 @@ def evaluate(
   start = time.monotonic()
   predicted, by_reference = predictor.decode(split.reading, decoding)
   seconds = split.seconds + time.monotonic() - start
-  gold = [s.spans for s in sentences]
-  counts = metrics.counts_per_sentence(gold, predicted)
   scores = {
-    "all_sentences": metrics.score(gold, predicted),
-    "interval": list(metrics.bootstrap_interval(counts)),
+    **score_mentions(sentences, predicted),
     "reference_protocol": metrics.reference_protocol(
       [s.text for s in sentences],
-      gold,
+      [s.spans for s in sentences],
       by_reference,
       merge_repeats=kind.merge_repeats,
     ),
-    "detection": metrics.score_detection(gold, predicted),
-    "sentences": len(sentences),
-    "gold_mentions": sum(len(spans) for spans in gold),
     "gold_lost_to_length": kind.detection(tasks).lost_to_length(
       sentences, split.examples
     ),
@@ -79,7 +74,6 @@ def evaluate(
       "inference": round(seconds, 3),
       "compile": round(split.compile_seconds, 3),
     },
-    "per_sentence": significance.pack(counts),
   }
   scores |= kind.component_scores(tasks, predictor.forwards, sentences)
   return scores, predicted

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 import splitner_jax
 from splitner_jax.data.corpora import Corpus
-from splitner_jax.evaluation.tables import markdown_table
+from splitner_jax.evaluation.tables import figures, markdown_table
 from splitner_jax.runtime.files import write_whole
 from splitner_jax.tasks.systems import SYSTEMS
 
@@ -113,9 +113,8 @@ def table(result: dict[str, Any]) -> str:
   for key, name in ROWS.items():
     for split in SPLITS:
       if key in result.get(split, {}):
-        row = result[split][key]
-        figures = [f"{row[k]:.2f}" for k in ("precision", "recall", "f1")]
-        rows.append([name.format(system), split, *figures])
+        scores = figures(result[split][key])
+        rows.append([name.format(system), split, *scores])
   return markdown_table(rows, left=2)
 
 
@@ -189,7 +188,7 @@ def _split_section(split: str, scores: dict[str, Any]) -> list[str]:
       [
         label,
         str(row["gold"]),
-        *(f"{row[k]:.2f}" for k in ("precision", "recall", "f1")),
+        *figures(row),
         f"{on_gold[label]['f1']:.2f}" if label in on_gold else "",
       ]
     )

@@ -42,7 +42,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
   """Trains what is not trained yet, scores it, and writes the report.
 
   Args:
-    config: see configs/common.py.
+    config: see `default_config`.
     workdir: for checkpoints, predictions, reports and the published model; of
       several seeds each has a folder there.
 
@@ -110,7 +110,7 @@ def _run_one(
     stem = workdir / "predictions" / split
     formats.write_columns(stem.with_suffix(".tsv"), sentences, predicted)
     formats.write_jsonl(stem.with_suffix(".jsonl"), sentences, predicted)
-  command = ["python", "-m", "splitner_jax.main", *sys.argv[1:]]
+  command = ["splitner", "train", *sys.argv[1:]]
   card = model_card.card(result, shlex.join(command))
   model_folder.save(workdir / "model", dataclasses.replace(model, card=card))
   report.write(result, workdir)

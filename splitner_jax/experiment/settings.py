@@ -20,6 +20,7 @@ _LEAST = {
   "checkpoint_every": 1,
   "row_length": 0,
   "max_minutes": 0,
+  "accumulate_steps": 1,
   "seed": 0,
 }
 

@@ -155,7 +155,7 @@ def prepare(
   """Makes the tasks; nothing is trained or written.
 
   Args:
-    config: see configs/common.py.
+    config: see `default_config`.
     corpus: what `config.data` describes, if it is loaded already.
 
   Raises:

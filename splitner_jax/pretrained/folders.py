@@ -28,6 +28,7 @@ _SAFETENSORS = (
 )
 
 _MINILM = "all-MiniLM-L6-v2"
+_MINILM_ON_THE_HUB = f"sentence-transformers/{_MINILM}"
 
 # Fields of `EncoderConfig` and of config.json; the second table has what old
 # files leave out, with the value that is then meant.
@@ -62,8 +63,9 @@ def resolve(name: str) -> str:
 
   Args:
     name: "minilm" (the default backbone, which the set-up script puts into
-      the cache), a folder, or the id of a model on the Hugging Face hub, which
-      is downloaded (weights, config, vocabulary; never code).
+      the cache; where it is not, the hub has it), a folder, or the id of a
+      model on the Hugging Face hub, which is downloaded (weights, config,
+      vocabulary; never code).
 
   Raises:
     UserError: if there is no such folder, or the hub cannot be reached or has
@@ -71,11 +73,15 @@ def resolve(name: str) -> str:
   """
   if name == "minilm":
     folder = cache_dir() / _MINILM
-    if not folder.is_dir():
+    if folder.is_dir():
+      return str(folder)
+    try:
+      return resolve(_MINILM_ON_THE_HUB)
+    except UserError as e:
       raise UserError(
-        f"the default backbone is not in {folder}: run launch/setup.sh"
-      )
-    return str(folder)
+        f"minilm: is not in {folder}, where launch/setup.sh of a checkout puts "
+        f"it; {e}"
+      ) from e
   files = ("config.json", *TOKENIZER_FILES)
   found = folder_or_download(name, [*files, *_SAFETENSORS])
   if os.path.isdir(os.path.expanduser(name)):

@@ -12,6 +12,7 @@ What is done is not done again: reports of earlier runs are in RESULTS/runs.
 Pages of other settings than theirs need --results and --work of their own.
 """
 
+import importlib.util
 import pathlib
 
 from absl import app, flags
@@ -125,9 +126,18 @@ def main(argv: list[str]) -> None:
     cli.fail(f"these failed, see the page: {', '.join(failed)}")
 
 
+def _check_checkout() -> None:
+  """Raises UserError without the configs, which no wheel has."""
+  if not importlib.util.find_spec("configs"):
+    raise UserError(
+      "splitner_jax.reproduce reads the configs of the checkout; call "
+      "launch/reproduce.sh there"
+    )
+
+
 def _check(argv: list[str]) -> list[str]:
   """The positional arguments; those of absl take care of the rest."""
-  rest = cli.parse_flags(argv, lambda: None, positional=2)
+  rest = cli.parse_flags(argv, _check_checkout, positional=2)
   if len(rest) < 2:
     cli.fail("name a page, such as table2; see --help")
   return rest

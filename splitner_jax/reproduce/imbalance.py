@@ -7,7 +7,6 @@ import collections
 import dataclasses
 import hashlib
 import importlib
-import io
 import json
 import logging
 import pathlib
@@ -18,18 +17,18 @@ from typing import Any
 import tqdm
 
 from splitner_jax.data.sentences import Sentence, Span
+from splitner_jax.evaluation import pictures
 from splitner_jax.evaluation.tables import markdown_table
 from splitner_jax.experiment import task_specs
 from splitner_jax.experiment.report import machine
 from splitner_jax.experiment.run_folder import claimed
-from splitner_jax.inference.forward import Forward, Programs
+from splitner_jax.inference.forward import Forward
 from splitner_jax.reproduce import paper
 from splitner_jax.runtime.compilation import use_compilation_cache
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.files import temporary_path, write_whole
+from splitner_jax.runtime.files import write_whole
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.training import loop
-from splitner_jax.training.losses import LOSSES
 
 log = logging.getLogger(__name__)
 
@@ -194,13 +193,13 @@ def run(
   with claimed(config, folder, corpus.content_hash):
     for name in tqdm.tqdm(missing, desc="imbalance", unit="loss"):
       log.info("imbalance: %s", name)
-      task = dataclasses.replace(part.task, loss=LOSSES[name])
-      programs = Programs(task, part.settings.inference_batch_size)
+      settings_of_loss = part.settings.copy_and_resolve_references()
+      settings_of_loss.loss = name
       params, progress = loop.train(
-        programs, part.settings, splits, part.fill, folder / name
+        part.programs, settings_of_loss, splits, part.fill, folder / name
       )
-      forward = Forward(programs, params, progress=True)
-      test = task.evaluate(forward, corpus.test, Decoding())
+      forward = Forward(part.programs, params, progress=True)
+      test = part.task.evaluate(forward, corpus.test, Decoding())
       report["losses"][name] = {
         "machine": machine(),
         "dev": [
@@ -246,13 +245,7 @@ def _write_page(report: dict[str, Any], page: pathlib.Path) -> None:
 
 def draw(report: dict[str, Any], path: pathlib.Path) -> None:
   """Draws macro F1 on dev by epoch, a line for each loss, as a PNG."""
-  # As in `error_analysis.draw_confusion`: no pyplot, which keeps state.
-  from matplotlib.backends.backend_agg import FigureCanvasAgg
-  from matplotlib.figure import Figure
-  from PIL import Image
-
-  figure = Figure(figsize=(6.4, 4.0), dpi=100)
-  FigureCanvasAgg(figure)
+  figure = pictures.new_figure(6.4, 4.0)
   axes = figure.subplots()
   for marker, (name, row) in zip(
     "osD^", report["losses"].items(), strict=False
@@ -264,12 +257,7 @@ def draw(report: dict[str, Any], path: pathlib.Path) -> None:
   axes.set_ylabel("macro F1 on dev, %")
   axes.grid(alpha=0.3)
   axes.legend()
-  drawn = io.BytesIO()
-  figure.savefig(drawn, format="png", bbox_inches="tight")
-  picture = Image.open(drawn).convert("RGB").quantize(64)
-  temporary = temporary_path(path)
-  picture.save(temporary, format="png", optimize=True)
-  temporary.replace(path)
+  pictures.save_png(figure, path)
 
 
 def _markdown(report: dict[str, Any]) -> str:

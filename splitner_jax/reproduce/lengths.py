@@ -16,10 +16,10 @@ import numpy as np
 import tqdm
 from ml_collections import ConfigDict
 
-from configs import common
 from splitner_jax import pretrained, tasks
 from splitner_jax.data.sentences import Sentence, Span
 from splitner_jax.evaluation.tables import markdown_table
+from splitner_jax.experiment import default_config
 from splitner_jax.experiment.report import machine
 from splitner_jax.experiment.settings import task_settings
 from splitner_jax.inference.forward import Forward, Programs
@@ -140,7 +140,7 @@ class _Tasks(NamedTuple):
 def _tasks(backbone: str, features: str, length: int) -> _Tasks:
   """The tasks, on an encoder with room for sentences of this length."""
   positions = length + _QUESTION
-  config = common.get_config()
+  config = default_config.get_config()
   config.max_length = positions
   for part in (config.detector, config.tagger):
     part.features = features
@@ -344,8 +344,9 @@ def _markdown(report: dict[str, Any]) -> str:
     "words, about as in usual corpora. The detector has one input for each "
     f"sentence, Single(QA) {len(TYPES)}, and the classifier one for each "
     "mention, with at most "
-    f"{common.get_config().classifier.max_context} sub-tokens of its sentence: "
-    "its time grows with the number of mentions, and they with the sentence. "
+    f"{default_config.get_config().classifier.max_context} sub-tokens of its "
+    "sentence: its time grows with the number of mentions, and they with the "
+    "sentence. "
     "In inference it gets the gold mentions, for the weights are random, on "
     "which time does not depend; the encoder has the sizes of the backbone, "
     f"but {_QUESTION} positions more than the sentence has subwords, so that "

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from configs import common
+from splitner_jax.experiment import default_config
 from splitner_jax.experiment.corpus import load_corpus
 from splitner_jax.experiment.settings import as_json, flat, task_settings
 from splitner_jax.runtime.errors import UserError
@@ -233,7 +233,7 @@ def _read(path: pathlib.Path, wanted: Any) -> dict[str, Any] | None:
 
 def _is_of(found: dict[str, Any], wanted: Any) -> bool:
   """Whether a config in JSON is the wanted one, wherever its data lay."""
-  theirs, defaults = flat(found), flat(as_json(common.get_config()))
+  theirs, defaults = flat(found), flat(as_json(default_config.get_config()))
   return all(
     # A field younger than the report had its default then.
     theirs.get(key, defaults[key]) == value

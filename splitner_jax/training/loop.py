@@ -151,6 +151,7 @@ def prepare(
   transform = optimizer.make(
     weight_decay=settings.weight_decay,
     clip_norm=settings.clip_norm,
+    accumulate_steps=settings.accumulate_steps,
   )
   log.info(
     "%s: %d examples, about %d batches an epoch, %.1f%% padding, %d gold "

@@ -25,6 +25,7 @@ def make(
   *,
   weight_decay: float = 0.0,
   clip_norm: float = 1.0,
+  accumulate_steps: int = 1,
 ) -> optax.GradientTransformation:
   """The optimizer of both tasks: its updates are for a learning rate of 1.
 
@@ -34,8 +35,10 @@ def make(
   Args:
     weight_decay: decoupled, as in AdamW.
     clip_norm: the gradient's global norm is cut to this.
+    accumulate_steps: how many gradients are averaged before an update; between
+      them all updates are 0. What is left over at the end is not used.
   """
-  return optax.chain(
+  transform = optax.chain(
     optax.clip_by_global_norm(clip_norm),
     optax.adamw(
       1.0,
@@ -46,3 +49,7 @@ def make(
       mask=decay_mask,
     ),
   )
+  if accumulate_steps == 1:
+    return transform
+  accumulated = optax.MultiSteps(transform, accumulate_steps)
+  return accumulated.gradient_transformation()

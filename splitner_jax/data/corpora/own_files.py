@@ -51,8 +51,8 @@ def from_files(
     )
   if not dev and not dev_fraction:
     raise UserError(
-      "config.data.dev: not set; name a file, or set config.data.dev_fraction "
-      "to the share of train to use, such as 0.1"
+      "config.data.dev: not set; name a file with --dev=FILE, or set "
+      "--config.data.dev_fraction to the share of train to use, such as 0.1"
     )
   if not dev and not 0 < dev_fraction <= 0.5:
     raise UserError(

@@ -1,0 +1,54 @@
+"""The optimizer: what decays, what is cut, what is added up."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+from jax import numpy as jnp
+
+from splitner_jax.training import optimizer
+
+_PARAMS = {"dense": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
+
+
+def _gradient(seed: int):
+  rng = np.random.default_rng(seed)
+  return jax.tree.map(
+    lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), _PARAMS
+  )
+
+
+def _apply(transform: optax.GradientTransformation, gradients):
+  """The parameters after each update."""
+  params, state, history = _PARAMS, transform.init(_PARAMS), []
+  for gradient in gradients:
+    updates, state = transform.update(gradient, state, params)
+    params = optax.apply_updates(params, updates)
+    history.append(params)
+  return history
+
+
+def test_accumulated_gradients_are_one_of_a_larger_batch():
+  options = {"weight_decay": 0.1, "clip_norm": 0.5}
+  gradients = [_gradient(i) for i in range(6)]
+  history = _apply(optimizer.make(**options, accumulate_steps=3), gradients)
+  means = [
+    jax.tree.map(lambda *x: sum(x) / 3, *gradients[i : i + 3]) for i in (0, 3)
+  ]
+  wanted = _apply(optimizer.make(**options), means)
+  # Nothing changes between two updates.
+  for before in history[:2]:
+    jax.tree.map(np.testing.assert_array_equal, before, _PARAMS)
+  for found, right in zip(history[2::3], wanted, strict=True):
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, right
+    )
+  assert float(abs(history[-1]["dense"]["kernel"] - 1).min()) > 0.1
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_biases_do_not_decay(decay: float):
+  nothing = jax.tree.map(jnp.zeros_like, _PARAMS)
+  [after] = _apply(optimizer.make(weight_decay=decay), [nothing])
+  np.testing.assert_allclose(after["dense"]["kernel"], 1 - decay)
+  np.testing.assert_array_equal(after["dense"]["bias"], 1)
