@@ -10,9 +10,9 @@ from splitner_jax import tasks
 from splitner_jax.data.sentences import Sentence, Span
 from splitner_jax.inputs.examples import Example, Examples
 from splitner_jax.inputs.tokenizer import Tokenizer
-from splitner_jax.models.bert import EncoderConfig
+from splitner_jax.models.bert import BertConfig
 
-ENCODER = EncoderConfig(99, 16, 1, 2, 32, 512, 2)
+ENCODER = BertConfig(99, 16, 1, 2, 32, 512)
 TYPES = ("location", "person")
 # "what" and "is" are one subword, other words have one for each letter.
 WORDS = ("what", "Ada", "Bo", "is", "x2")

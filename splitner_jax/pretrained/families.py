@@ -1,0 +1,13 @@
+"""The families of backbones; each is a module of its own."""
+
+from splitner_jax.pretrained.bert import BERT, ROBERTA
+from splitner_jax.pretrained.family import Family
+
+FAMILIES: dict[str, Family] = {
+  family.name: family
+  for family in (
+    BERT,
+    ROBERTA,
+  )
+}
+"""By the name of each, the published `model_type`."""
