@@ -1,4 +1,4 @@
-"""One's own files, columns or JSONL, on any BERT or RoBERTa:
+"""One's own files, columns or JSONL, on any backbone:
 
     python -m splitner_jax.main --config=configs/files.py \\
       --config.data.train=train.tsv --config.data.dev=dev.tsv

@@ -45,6 +45,16 @@ _MODELS: dict[str, dict[str, Any]] = {
     "layer_norm_eps": 1e-5,
     "pad_token_id": 1,
   },
+  "electra": {
+    "model_type": "electra",
+    "type_vocab_size": 2,
+    "embedding_size": 16,
+  },
+  "electra of one size": {
+    "model_type": "electra",
+    "type_vocab_size": 2,
+    "embedding_size": 24,
+  },
 }
 # Their gradient, or that of a part, is zero in exact arithmetic, and Adam makes
 # noise big.

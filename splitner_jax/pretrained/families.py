@@ -1,6 +1,7 @@
 """The families of backbones; each is a module of its own."""
 
 from splitner_jax.pretrained.bert import BERT, ROBERTA
+from splitner_jax.pretrained.electra import ELECTRA
 from splitner_jax.pretrained.family import Family
 
 FAMILIES: dict[str, Family] = {
@@ -8,6 +9,7 @@ FAMILIES: dict[str, Family] = {
   for family in (
     BERT,
     ROBERTA,
+    ELECTRA,
   )
 }
 """By the name of each, the published `model_type`."""
