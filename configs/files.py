@@ -1,4 +1,4 @@
-"""One's own files, columns or JSONL, on any BERT or RoBERTa:
+"""One's own files, columns or JSONL, on any backbone:
 
     splitner train --train=train.tsv --dev=dev.tsv
 

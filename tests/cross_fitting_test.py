@@ -9,7 +9,7 @@ from splitner_jax import tasks
 from splitner_jax.data.sentences import Sentence, Span
 from splitner_jax.evaluation.thresholds import Thresholds
 from splitner_jax.inputs.examples import Examples
-from splitner_jax.inputs.tokenizer import Tokenizer
+from splitner_jax.inputs.tokenizer import PairStyle, Tokenizer
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.systems import SYSTEMS, Prediction
 from splitner_jax.training import cross_fitting
@@ -28,7 +28,7 @@ _SENTENCES = [
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
   folder = tiny.make_backbone(tmp_path_factory.mktemp("bert"))
-  return Tokenizer(str(folder), is_roberta=False, max_length=160)
+  return Tokenizer(str(folder), PairStyle(), max_length=160)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from splitner_jax.inputs.packing import Packer
 from splitner_jax.inputs.plan import Plan
 from splitner_jax.inputs.text_tables import TextKeys
 from splitner_jax.models import features, lstm
-from splitner_jax.models.bert import EncoderConfig
+from splitner_jax.models.bert import BertConfig
 from splitner_jax.models.heads import PooledClassifier, TokenClassifier
 from splitner_jax.runtime import devices
 from splitner_jax.training import loop, losses, optimizer
@@ -27,7 +27,7 @@ from tests import random_examples
 
 _DEVICES = 4
 _STEPS = 20
-_CONFIG = EncoderConfig(
+_CONFIG = BertConfig(
   vocab_size=50,
   hidden_size=16,
   num_layers=1,

@@ -39,7 +39,8 @@ def _publish(folder: pathlib.Path, model, **config) -> pathlib.Path:
   tensors = load_file(folder / "model.safetensors")
   tensors = {f"bert.{name}": value for name, value in tensors.items()}
   tensors |= pretrained.foreign_tensors(
-    {k: v for k, v in params.items() if k not in ("encoder", "pooler")}, False
+    {k: v for k, v in params.items() if k not in ("encoder", "pooler")},
+    pretrained.FAMILIES["bert"],
   )
   save_file(tensors, folder / "model.safetensors")
   path = folder / "config.json"

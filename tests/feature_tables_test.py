@@ -10,13 +10,13 @@ from splitner_jax.inference.forward import Forward, Programs
 from splitner_jax.inputs import patterns
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.packing import num_tokens
-from splitner_jax.models.bert import EncoderConfig
+from splitner_jax.models.bert import BertConfig
 from splitner_jax.models.heads import TokenClassifier
 from splitner_jax.runtime import devices
 from tests import random_examples
 
 _LABELS = 5
-_ENCODER = EncoderConfig(50, 16, 1, 2, 32, 96, 2)
+_ENCODER = BertConfig(50, 16, 1, 2, 32, 96)
 _TEXTS = (
   *random_examples.TEXTS,
   *(f"{'Ab-' * (i % 7)}{i}" for i in range(300)),

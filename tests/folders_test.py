@@ -104,7 +104,7 @@ def test_hub_errors(
 def test_read_backbone(tmp_path: pathlib.Path) -> None:
   backbone = pretrained.read_backbone(write(tmp_path), dtype="bfloat16")
   encoder = backbone.encoder
-  assert not backbone.is_roberta
+  assert backbone.family is pretrained.FAMILIES["bert"]
   assert backbone.folder == str(tmp_path)
   assert (encoder.vocab_size, encoder.hidden_size) == (11, 6)
   assert (encoder.num_layers, encoder.num_heads) == (2, 2)
@@ -118,7 +118,7 @@ def test_read_roberta(tmp_path: pathlib.Path) -> None:
     tmp_path, model_type="roberta", type_vocab_size=1, layer_norm_eps=1e-5
   )
   backbone = pretrained.read_backbone(folder)
-  assert backbone.is_roberta
+  assert backbone.family is pretrained.FAMILIES["roberta"]
   assert backbone.encoder.position_offset == 2
   assert backbone.encoder.max_length == 7
   assert backbone.encoder.layer_norm_eps == 1e-5
@@ -128,9 +128,9 @@ def test_config_without_model_type(tmp_path: pathlib.Path) -> None:
   config = {k: v for k, v in CONFIG.items() if k != "model_type"}
   path = tmp_path / "config.json"
   path.write_text(json.dumps(config))
-  assert not pretrained.read_backbone(str(tmp_path)).is_roberta
+  assert pretrained.read_backbone(str(tmp_path)).family.name == "bert"
   path.write_text(json.dumps(config | {"architectures": ["RobertaModel"]}))
-  assert pretrained.read_backbone(str(tmp_path)).is_roberta
+  assert pretrained.read_backbone(str(tmp_path)).family.name == "roberta"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import types
 import numpy as np
 import pytest
 
-from splitner_jax.inputs.tokenizer import Tokenizer
+from splitner_jax.inputs.tokenizer import PairStyle, Tokenizer
 from splitner_jax.reproduce import lengths
 from splitner_jax.runtime.errors import UserError
 from tests import tiny
@@ -28,7 +28,7 @@ def _figures(detector: float, classifier: float, tagger: float) -> dict:
 def test_sentences_have_exactly_so_many_sub_tokens_and_mentions(
   backbone, length
 ):
-  tokenizer = Tokenizer(str(backbone), False, 1100)
+  tokenizer = Tokenizer(str(backbone), PairStyle(), 1100)
 
   sentences = lengths.made_up(tokenizer, length, 3)
 

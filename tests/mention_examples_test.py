@@ -9,12 +9,13 @@ import pytest
 from splitner_jax.data.sentences import Sentence, Span
 from splitner_jax.inputs.examples import Example, Examples
 from splitner_jax.inputs.mention_examples import MentionQuestions
-from splitner_jax.inputs.tokenizer import Tokenizer
+from splitner_jax.inputs.tokenizer import PairStyle, Tokenizer
 from splitner_jax.runtime.errors import UserError
 from tests import tiny, tiny_tasks
 from tests.tiny_tasks import WORDS
 
 _LONGEST = 160
+_ROBERTA = PairStyle(separators=2, second_type=0)
 _LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
 _OWN = MentionQuestions(
   ("what", "is"), ("?",), "own", 128, "question", "question"
@@ -25,7 +26,7 @@ _SHARED = dataclasses.replace(_OWN, context="shared")
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
   folder = tiny.make_backbone(tmp_path_factory.mktemp("bert"))
-  return Tokenizer(str(folder), is_roberta=False, max_length=_LONGEST)
+  return Tokenizer(str(folder), PairStyle(), max_length=_LONGEST)
 
 
 def _parts(tokenizer: Tokenizer, example: Example) -> list[str]:
@@ -96,7 +97,7 @@ def test_positions_and_ranges_of_the_sentence(tokenizer: Tokenizer) -> None:
 def test_separators_of_roberta(
   tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-  monkeypatch.setattr(tokenizer, "is_roberta", True)
+  monkeypatch.setattr(tokenizer, "pairs", _ROBERTA)
   [example] = _SHARED.encode(tokenizer, [("Bo", "is")], [[(0, 1)]])
   assert _parts(tokenizer, example) == [
     "[CLS] b ##o is [SEP]",
@@ -163,12 +164,12 @@ def test_a_mention_longer_than_what_is_read(tokenizer: Tokenizer) -> None:
   assert mention == [min(max(i - start, 0), 9) + 1 for i in range(1, 25)]
 
 
-@pytest.mark.parametrize("is_roberta", [False, True])
+@pytest.mark.parametrize("pairs", [PairStyle(), _ROBERTA])
 def test_random_sentences(
-  is_roberta: bool, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+  pairs: PairStyle, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
   """Each mention once, nothing too long, all as in the paper's form."""
-  monkeypatch.setattr(tokenizer, "is_roberta", is_roberta)
+  monkeypatch.setattr(tokenizer, "pairs", pairs)
   rng = np.random.default_rng(0)
   sentences, mentions = [], []
   for sentence in tiny_tasks.random_sentences(60, longest=50):

@@ -7,7 +7,7 @@ from configs import common
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.experiment.settings import task_settings
 from splitner_jax.inputs.examples import Examples
-from splitner_jax.inputs.tokenizer import Tokenizer
+from splitner_jax.inputs.tokenizer import PairStyle, Tokenizer
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.training import loop
 from tests import tiny, tiny_tasks
@@ -17,7 +17,7 @@ from tests.tiny_tasks import SENTENCE, WORDS
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
   folder = tiny.make_backbone(tmp_path_factory.mktemp("bert"))
-  return Tokenizer(str(folder), is_roberta=False, max_length=160)
+  return Tokenizer(str(folder), PairStyle(), max_length=160)
 
 
 def test_an_example_for_each_mention(tokenizer: Tokenizer) -> None:
@@ -50,7 +50,8 @@ def test_an_example_for_each_mention(tokenizer: Tokenizer) -> None:
 def test_two_separators_of_roberta(
   tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-  monkeypatch.setattr(tokenizer, "is_roberta", True)
+  pairs = PairStyle(separators=2, second_type=0)
+  monkeypatch.setattr(tokenizer, "pairs", pairs)
   task = tiny_tasks.classifier(tokenizer, context="own", pooling="mention")
   examples, _ = task.training_examples([SENTENCE])
   text = tiny_tasks.text(tokenizer, examples[1])

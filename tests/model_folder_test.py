@@ -16,6 +16,7 @@ from splitner_jax.data.text import TextStyle
 from splitner_jax.evaluation.thresholds import Thresholds
 from splitner_jax.inference import model_folder
 from splitner_jax.inference.ner_model import NerModel
+from splitner_jax.pretrained import FAMILIES
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks.decoding import Decoding
@@ -70,13 +71,12 @@ def test_round_trip(trained: NerModel, saved: pathlib.Path):
 
 
 _ENCODER = {
-  "activation", "attention_dropout", "hidden_dropout", "hidden_size",
+  "activation", "attention_dropout", "family", "hidden_dropout", "hidden_size",
   "intermediate_size", "layer_norm_eps", "max_positions", "num_heads",
   "num_layers", "position_offset", "type_vocab_size", "vocab_size",
 }  # fmt: skip
 _TASK = {
-  "encoder", "is_roberta", "kind", "max_length", "question", "reference",
-  "tokenizer",
+  "encoder", "kind", "max_length", "question", "reference", "tokenizer",
 }  # fmt: skip
 _TOKEN = _TASK | {
   "char_vocab_size", "double_sep", "features", "labels_on",
@@ -115,6 +115,7 @@ def test_the_format_stays(kind: str, tmp_path: pathlib.Path):
     assert again == made.tasks[name]
     encoder = config["tasks"][name]["encoder"]
     assert encoder.keys() == _ENCODER
+    assert encoder["family"] == "bert"
   if kind == "single_qa":
     tagger = config["tasks"]["tagger"]
     words = "Extract {} from the following text ."
@@ -124,6 +125,22 @@ def test_the_format_stays(kind: str, tmp_path: pathlib.Path):
     ]
     # Not read, but the first release wants it to be there.
     assert tagger["question"] == tagger["asked"][0]["question"]
+
+
+def _name_family(config, *, is_roberta: bool) -> None:
+  """As until format 3, when there were two."""
+  for fields in config["tasks"].values():
+    del fields["encoder"]["family"]
+    fields["is_roberta"] = is_roberta
+
+
+@pytest.mark.parametrize("is_roberta", [False, True])
+def test_families_of_older_formats(copy: pathlib.Path, is_roberta: bool):
+  edit(copy, lambda c: _name_family(c, is_roberta=is_roberta))
+  for task in model_folder.load(str(copy)).tasks.values():
+    name = "roberta" if is_roberta else "bert"
+    assert task.model.encoder.family == name
+    assert task.tokenizer.pairs == FAMILIES[name].pairs
 
 
 # Fields that 2 has, but not the first folders of 1.
@@ -161,6 +178,7 @@ def test_older_formats(
       fields["context"] = max_context
       for name in ("max_context", "positions", *missing):
         del fields[name]
+    _name_family(config, is_roberta=False)
 
   edit(tmp_path / "model", age)
   loaded = model_folder.load(str(tmp_path / "model"))
@@ -306,6 +324,18 @@ def tensors(folder: pathlib.Path, change) -> None:
     (
       lambda f: edit(f, lambda c: c["decoding"]["thresholds"].clear()),
       "'default' is mis",
+    ),
+    (
+      lambda f: edit(
+        f, lambda c: c["tasks"]["detector"]["encoder"].update(family="x")
+      ),
+      "family 'x' is none of bert, roberta",
+    ),
+    (
+      lambda f: edit(
+        f, lambda c: c["tasks"]["detector"]["encoder"].pop("family")
+      ),
+      "'is_roberta' is missing",
     ),
     (
       lambda f: (f / "detector.safetensors").unlink(),

@@ -15,19 +15,15 @@ from splitner_jax.inputs.batches import Batch
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.packing import Group
 from splitner_jax.models import features
-from splitner_jax.models.bert import (
-  Dropout,
-  Encoder,
-  EncoderConfig,
-  attention_biases,
-)
+from splitner_jax.models.bert import BertConfig
 from splitner_jax.models.heads import PooledClassifier, TokenClassifier
+from splitner_jax.models.transformer import Dropout, attention_biases
 from splitner_jax.runtime.errors import UserError
 from tests import random_examples, tiny_system
 
 Model = TokenClassifier | PooledClassifier
 
-_CONFIG = EncoderConfig(
+_CONFIG = BertConfig(
   vocab_size=50,
   hidden_size=16,
   num_layers=2,
@@ -275,7 +271,7 @@ def test_positions_start_at_the_offset() -> None:
   batch = _arrays(_pack(_TAGGER, _examples(_TAGGER), ((3, 21),))[0])
   layout = (Group(3, 21),)
   base, shifted = (
-    Encoder(dataclasses.replace(_CONFIG, num_layers=1, position_offset=n))
+    dataclasses.replace(_CONFIG, num_layers=1, position_offset=n).module()
     for n in (0, 2)
   )
   shapes = jax.eval_shape(

@@ -76,11 +76,11 @@ def cnn_tensors(name: str, rows: int, widths: int) -> Arrays:
   return _named(shapes) | linear_tensors(f"{name}.lin", 800 * widths, 768)
 
 
-def detector_tensors(is_roberta: bool = False) -> Arrays:
+def detector_tensors(family: str = "bert") -> Arrays:
   """A detector of the reference with the pattern feature."""
-  prefix = "roberta." if is_roberta else "bert."
-  tensors = {prefix + name: t for name, t in encoder_tensors().items()}
-  tensors |= cnn_tensors("pattern_cnn" if is_roberta else "pattern_emb", 42, 3)
+  tensors = {f"{family}.{name}": t for name, t in encoder_tensors().items()}
+  names = {"bert": "pattern_emb", "roberta": "pattern_cnn"}
+  tensors |= cnn_tensors(names[family], 42, 3)
   shapes: dict[str, tuple[int, ...]] = {}
   for direction in ("", "_reverse"):
     for kind, inputs in (("ih", 768), ("hh", 256)):

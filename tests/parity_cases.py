@@ -130,7 +130,7 @@ class Case:
       outputs["pooled"] = outputs["classifier_input"]
     labels = jnp.asarray(self.arrays["labels"], jnp.int32).reshape(-1)
     name = self.description["loss"]
-    if self.is_classifier and self.backbone.is_roberta:
+    if self.is_classifier and self.backbone.family.name == "roberta":
       # The reference has no other loss there (model_span_roberta.py).
       name = "cross_entropy"
     counts = labels >= 0
@@ -152,7 +152,7 @@ class Case:
 
   def gradient_norms(self, gradient) -> dict[str, float]:
     """Norms of a gradient of ours, under the reference's names."""
-    tensors = pretrained.foreign_tensors(gradient, self.backbone.is_roberta)
+    tensors = pretrained.foreign_tensors(gradient, self.backbone.family)
     norms = {
       name: float(np.linalg.norm(tensor)) for name, tensor in tensors.items()
     }

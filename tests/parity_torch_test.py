@@ -1,8 +1,10 @@
 """Our numbers against PyTorch's and transformers', where they are installed."""
 
+import copy
 import functools
 import json
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +14,7 @@ from jax import numpy as jnp
 
 from splitner_jax import pretrained
 from splitner_jax.inputs.packing import Group
-from splitner_jax.models import bert
+from splitner_jax.models import transformer
 from splitner_jax.pretrained import tensors, torch_files
 from splitner_jax.training import losses, optimizer
 
@@ -30,23 +32,44 @@ _SIZES = {
   "intermediate_size": 40,
   "max_position_embeddings": 32,
 }
-_FAMILIES = {
-  "bert": {"type_vocab_size": 2, "layer_norm_eps": 1e-12},
+# Of a family there may be several.
+_MODELS: dict[str, dict[str, Any]] = {
+  "bert": {
+    "model_type": "bert",
+    "type_vocab_size": 2,
+    "layer_norm_eps": 1e-12,
+  },
   "roberta": {
+    "model_type": "roberta",
     "type_vocab_size": 1,
     "layer_norm_eps": 1e-5,
     "pad_token_id": 1,
   },
+  "electra": {
+    "model_type": "electra",
+    "type_vocab_size": 2,
+    "embedding_size": 16,
+  },
+  "electra of one size": {
+    "model_type": "electra",
+    "type_vocab_size": 2,
+    "embedding_size": 24,
+  },
 }
+# Their gradient, or that of a part, is zero in exact arithmetic, and Adam makes
+# noise big.
+_NOISE = ("key.bias",)
 
 
 class Twins:
   """A random encoder of transformers, and ours with its weights."""
 
-  def __init__(self, family: str, folder: pathlib.Path):
+  def __init__(self, name: str, folder: pathlib.Path):
     torch.manual_seed(0)
+    self.name = name
+    config = _SIZES | _MODELS[name]
     self.theirs = torch_models.make_encoder(
-      family, _SIZES | _FAMILIES[family], pooler=True
+      config["model_type"], config, pooler=True
     )
     # As they start, biases are 0 and scales 1: wrong ones would not be seen.
     with torch.no_grad():
@@ -57,18 +80,20 @@ class Twins:
     self.backbone = pretrained.read_backbone(self.folder)
     random = np.random.RandomState(0)
     self.ids = random.randint(5, _SIZES["vocab_size"], (3, 9))
-    self.types = random.randint(0, 2, (3, 9)) * (family == "bert")
+    self.num_types = getattr(self.theirs.config, "type_vocab_size", 0)
+    self.types = random.randint(0, 2, (3, 9)) * (self.num_types > 1)
     self.directions = random.standard_normal((3, 9, _SIZES["hidden_size"]))
-    self.params = self.start(with_pooler=True)
+    self.has_pooler = self.backbone.family.has_pooler
+    self.params = self.start(with_pooler=self.has_pooler)
 
   def start(self, with_pooler: bool):
     """Parameters of ours, filled from the folder."""
-    encoder = bert.Encoder(self.backbone.encoder)
+    encoder = self.backbone.encoder.module()
     batch, layout = packed_batch(*[np.zeros((1, 2), np.int32)] * 3)
     init = functools.partial(encoder.init, jax.random.key(0), layout=layout)
     params = {"encoder": jax.eval_shape(init, batch)["params"]}
     if with_pooler:
-      pooler = bert.Pooler(self.backbone.encoder)
+      pooler = transformer.Pooler(self.backbone.encoder)
       hidden = jnp.zeros((1, self.backbone.encoder.hidden_size))
       params["pooler"] = jax.eval_shape(pooler.init, jax.random.key(0), hidden)[
         "params"
@@ -80,31 +105,38 @@ class Twins:
     """A function of all outputs that count, and these outputs."""
     batch, layout = packed_batch(self.ids, self.types, mask, one_row=one_row)
     hidden = (
-      bert.Encoder(self.backbone.encoder)
+      self.backbone.encoder.module()
       .apply({"params": params["encoder"]}, batch, layout)
       .reshape(*mask.shape, -1)
     )
-    pooled = bert.Pooler(self.backbone.encoder).apply(
-      {"params": params["pooler"]}, hidden[:, 0]
-    )
     weights = jnp.asarray(self.directions, jnp.float32) * mask[..., None]
-    loss = jnp.sum(hidden * weights) + jnp.sum(pooled * weights[:, 0])
-    return loss, (hidden, pooled)
+    loss, outputs = jnp.sum(hidden * weights), [hidden]
+    if self.has_pooler:
+      pooled = transformer.Pooler(self.backbone.encoder).apply(
+        {"params": params["pooler"]}, hidden[:, 0]
+      )
+      loss += jnp.sum(pooled * weights[:, 0])
+      outputs.append(pooled)
+    return loss, outputs
 
   @functools.cached_property
   def our_gradient(self):
     return jax.jit(jax.grad(self.our_loss, has_aux=True), static_argnums=2)
 
   def their_loss(self, mask):
-    outputs = self.theirs(
+    types = {"token_type_ids": torch.from_numpy(self.types)}
+    found = self.theirs(
       torch.from_numpy(self.ids),
       attention_mask=torch.from_numpy(mask.astype(np.int64)),
-      token_type_ids=torch.from_numpy(self.types),
+      **(types if self.num_types else {}),
     )
-    hidden, pooled = outputs.last_hidden_state, outputs.pooler_output
     weights = torch.from_numpy(self.directions * mask[..., None]).float()
-    loss = (hidden * weights).sum() + (pooled * weights[:, 0]).sum()
-    return loss, (hidden.detach().numpy(), pooled.detach().numpy())
+    outputs = [found.last_hidden_state]
+    loss = (outputs[0] * weights).sum()
+    if self.has_pooler:
+      outputs.append(found.pooler_output)
+      loss += (found.pooler_output * weights[:, 0]).sum()
+    return loss, [output.detach().numpy() for output in outputs]
 
   def masks(self) -> dict[str, np.ndarray]:
     full = np.ones(self.ids.shape, bool)
@@ -131,7 +163,7 @@ def packed_batch(
   }, (layout,)
 
 
-@pytest.fixture(scope="module", params=["bert", "roberta"])
+@pytest.fixture(scope="module", params=list(_MODELS))
 def twins(
   request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Twins:
@@ -140,12 +172,10 @@ def twins(
 
 def _as_published(twins: Twins, params) -> dict[str, np.ndarray]:
   """Our tree under the names of `theirs`, which has no prefix."""
-  prefix = "roberta." if twins.backbone.is_roberta else "bert."
+  family = twins.backbone.family
   return {
-    name.removeprefix(prefix): tensor
-    for name, tensor in pretrained.foreign_tensors(
-      params, twins.backbone.is_roberta
-    ).items()
+    name.removeprefix(family.prefix): tensor
+    for name, tensor in pretrained.foreign_tensors(params, family).items()
   }
 
 
@@ -153,12 +183,16 @@ def _as_published(twins: Twins, params) -> dict[str, np.ndarray]:
 def test_encoder(twins: Twins, kind: str) -> None:
   packed = kind == "packed"
   mask = twins.masks()["ragged" if packed else kind]
-  gradient, (hidden, pooled) = twins.our_gradient(twins.params, mask, packed)
+  gradient, outputs = twins.our_gradient(twins.params, mask, packed)
   twins.theirs.zero_grad()
-  loss, (their_hidden, their_pooled) = twins.their_loss(mask)
+  loss, expected = twins.their_loss(mask)
   loss.backward()
-  assert np.abs(np.asarray(hidden) - their_hidden)[mask].max() <= 1e-5
-  assert np.abs(np.asarray(pooled) - their_pooled).max() <= 1e-5
+  differences = [
+    np.abs(np.asarray(ours) - theirs)
+    for ours, theirs in zip(outputs, expected, strict=True)
+  ]
+  assert differences[0][mask].max() <= 1e-5
+  assert all(pooled.max() <= 1e-5 for pooled in differences[1:])
 
   gradients = _as_published(twins, gradient)
   parameters = dict(twins.theirs.named_parameters())
@@ -180,6 +214,13 @@ def test_round_trip(twins: Twins, tmp_path: pathlib.Path) -> None:
   assert loaded.state_dict().keys() == expected.keys()
   for name, tensor in loaded.state_dict().items():
     assert torch.equal(tensor, expected[name]), name
+  mask = twins.masks()["ragged"]
+  exported = copy.copy(twins)
+  exported.theirs = loaded.eval()
+  for ours, theirs in zip(
+    exported.their_loss(mask)[1], twins.their_loss(mask)[1], strict=True
+  ):
+    np.testing.assert_array_equal(ours, theirs)
   again = pretrained.fill(
     jax.tree.map(np.zeros_like, twins.params), str(folder)
   )
@@ -200,8 +241,7 @@ def test_three_steps(
   twins: Twins, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
   # Of their own, since they change.
-  family = "roberta" if twins.backbone.is_roberta else "bert"
-  trained = Twins(family, tmp_path_factory.mktemp(family))
+  trained = Twins(twins.name, tmp_path_factory.mktemp("trained"))
   mask = trained.masks()["ragged"]
   torch_models.train_three_steps(
     trained.theirs, lambda: trained.their_loss(mask)[0], clip_norm=1.0
@@ -215,8 +255,7 @@ def test_three_steps(
     params = jax.tree.map(lambda p, u: p + 1e-4 * u, params, updates)
   expected = dict(trained.theirs.named_parameters())
   for name, ours in _as_published(twins, params).items():
-    # Their gradient is zero in exact arithmetic, and Adam makes noise big.
-    if not name.endswith("key.bias"):
+    if not name.endswith(_NOISE):
       theirs = expected[name].detach().numpy()
       assert np.abs(ours - theirs).max() <= 1e-5, name
 
@@ -258,7 +297,7 @@ def test_minilm(minilm: pathlib.Path) -> None:
     ).last_hidden_state.numpy()
 
   backbone = pretrained.read_backbone(str(minilm))
-  encoder = bert.Encoder(backbone.encoder)
+  encoder = backbone.encoder.module()
   batch, layout = packed_batch(ids, types, mask > 0)
   shapes = jax.eval_shape(
     functools.partial(encoder.init, layout=layout), jax.random.key(0), batch

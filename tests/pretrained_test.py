@@ -74,7 +74,7 @@ def test_fill(tmp_path: pathlib.Path) -> None:
 def test_fill_is_total(tmp_path: pathlib.Path) -> None:
   folder = write(tmp_path, encoder_tensors())
   params = pretrained.fill(_classifier(folder), folder)
-  back = pretrained.foreign_tensors(params, is_roberta=False)
+  back = pretrained.foreign_tensors(params, pretrained.FAMILIES["bert"])
   expected = {
     f"bert.{name}": value for name, value in encoder_tensors().items()
   }
@@ -183,17 +183,16 @@ def test_unusable_tensors(tmp_path: pathlib.Path) -> None:
   fails("the same tensor", pretrained.fill, _tagger(folder), folder)
 
 
-@pytest.mark.parametrize("is_roberta", [False, True], ids=["bert", "roberta"])
-def test_detector(tmp_path: pathlib.Path, is_roberta: bool) -> None:
-  tensors = detector_tensors(is_roberta)
-  family = "roberta" if is_roberta else "bert"
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_detector(tmp_path: pathlib.Path, family: str) -> None:
+  tensors = detector_tensors(family)
   folder = write(tmp_path, tensors, model_type=family)
   head = pretrained.read_head(folder)
   assert head == pretrained.Head(4, ("pattern",), 0, 42)
   params = pretrained.fill(
     _tagger(folder, head.features, 42), folder, complete=True
   )
-  back = pretrained.foreign_tensors(params, is_roberta)
+  back = pretrained.foreign_tensors(params, pretrained.FAMILIES[family])
   for name, tensor in back.items():
     expected = tensors[name]
     if "bias_ih" in name:

@@ -7,7 +7,7 @@ import pytest
 from flax import traverse_util
 
 from splitner_jax.inference.forward import Forward, Programs
-from splitner_jax.inputs.tokenizer import Tokenizer
+from splitner_jax.inputs.tokenizer import PairStyle, Tokenizer
 from splitner_jax.models.heads import POOLINGS
 from splitner_jax.models.shapes import parameter_shapes
 from splitner_jax.runtime import devices
@@ -20,7 +20,7 @@ _LONGEST = 160
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
   folder = tiny.make_backbone(tmp_path_factory.mktemp("bert"))
-  return Tokenizer(str(folder), is_roberta=False, max_length=_LONGEST)
+  return Tokenizer(str(folder), PairStyle(), max_length=_LONGEST)
 
 
 def _forward(task: MentionTask) -> Forward:
@@ -33,19 +33,20 @@ def _forward(task: MentionTask) -> Forward:
   return Forward(Programs(task), devices.replicate(params))
 
 
-@pytest.mark.parametrize("is_roberta", [False, True])
+@pytest.mark.parametrize("separators", [1, 2])
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_together_and_alone(
   pooling: str,
-  is_roberta: bool,
+  separators: int,
   tokenizer: Tokenizer,
   monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-  monkeypatch.setattr(tokenizer, "is_roberta", is_roberta)
+  pairs = PairStyle(separators, second_type=2 - separators)
+  monkeypatch.setattr(tokenizer, "pairs", pairs)
   task = tiny_tasks.classifier(
     tokenizer, pooling=pooling, context="shared", max_context=30
   )
-  if is_roberta:  # One token type, positions from 2.
+  if separators == 2:  # RoBERTa: one token type, positions from 2.
     encoder = dataclasses.replace(
       tiny_tasks.ENCODER, type_vocab_size=1, position_offset=2
     )

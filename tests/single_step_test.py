@@ -11,7 +11,7 @@ from splitner_jax import tasks
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.evaluation.thresholds import Thresholds
 from splitner_jax.inputs.examples import Examples
-from splitner_jax.inputs.tokenizer import Tokenizer
+from splitner_jax.inputs.tokenizer import PairStyle, Tokenizer
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.overlaps import first_listed, likeliest
@@ -33,7 +33,7 @@ _SENTENCES = [
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
   folder = tiny.make_backbone(tmp_path_factory.mktemp("bert"))
-  return Tokenizer(str(folder), is_roberta=False, max_length=160)
+  return Tokenizer(str(folder), PairStyle(), max_length=160)
 
 
 @pytest.fixture
@@ -267,7 +267,8 @@ def test_the_longest_question_must_leave_room(tokenizer):
 
 def test_two_separators_of_roberta(tokenizer, task, monkeypatch):
   """As the reference has it for Single(QA), and not for the detector."""
-  monkeypatch.setattr(tokenizer, "is_roberta", True)
+  pairs = PairStyle(separators=2, second_type=0)
+  monkeypatch.setattr(tokenizer, "pairs", pairs)
   example = task.training_examples(_SENTENCES)[0][1]
   assert text(tokenizer, example) == (
     "[CLS] what is a b ##o ? [SEP] [SEP] what a ##d ##a b ##o is x ##2 [SEP]"

@@ -10,7 +10,7 @@ from splitner_jax import tasks
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.data.tags import LabelScheme
 from splitner_jax.inputs.examples import Example, Examples
-from splitner_jax.inputs.tokenizer import Tokenizer
+from splitner_jax.inputs.tokenizer import PairStyle, Tokenizer
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks import tokens
 from splitner_jax.tasks.decoding import Decoding
@@ -24,7 +24,7 @@ _SCHEMES = ("BO", "BIO", "BIOE", "BIOES")
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
   folder = tiny.make_backbone(tmp_path_factory.mktemp("bert"))
-  return Tokenizer(str(folder), is_roberta=False, max_length=160)
+  return Tokenizer(str(folder), PairStyle(), max_length=160)
 
 
 def _labels(task: tasks.TokenTask, example: Example) -> str:
@@ -280,7 +280,7 @@ def test_too_short_for_two_words(tokenizer: Tokenizer) -> None:
   with pytest.raises(UserError, match=r"160 is too short.* at least 165"):
     tiny_tasks.detector(tokenizer, question="x" * 34)
   tiny_tasks.detector(tokenizer, question="x" * 29)
-  short = Tokenizer(tokenizer.fast.name_or_path, False, max_length=131)
+  short = Tokenizer(tokenizer.fast.name_or_path, PairStyle(), max_length=131)
   with pytest.raises(UserError, match=r"131 is too short.* at least 132"):
     tiny_tasks.classifier(short)
 

@@ -1,4 +1,4 @@
-"""A tiny BERT folder and a tiny corpus, for tests that train."""
+"""Tiny backbones and a tiny corpus, for tests that train."""
 
 import json
 import pathlib
@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import tokenizers
 from safetensors.numpy import save_file
-from tokenizers import models, normalizers, pre_tokenizers
+from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 CONFIG = {
   "model_type": "bert",
@@ -22,6 +22,13 @@ CONFIG = {
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+_NAMES = {
+  "unk_token": "[UNK]",
+  "cls_token": "[CLS]",
+  "sep_token": "[SEP]",
+  "pad_token": "[PAD]",
+  "mask_token": "[MASK]",
+}
 
 
 def vocabulary() -> list[str]:
@@ -39,30 +46,9 @@ def vocabulary() -> list[str]:
 def make_backbone(folder: pathlib.Path, seed: int = 0) -> pathlib.Path:
   """Writes config.json, tokenizer files and random weights."""
   folder.mkdir(parents=True, exist_ok=True)
-  vocab = vocabulary()
-  config = {**CONFIG, "vocab_size": len(vocab)}
+  config = {**CONFIG, "vocab_size": len(vocabulary())}
   (folder / "config.json").write_text(json.dumps(config))
-  tokenizer = tokenizers.Tokenizer(
-    models.WordPiece(
-      {token: i for i, token in enumerate(vocab)}, unk_token="[UNK]"
-    )
-  )
-  tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-  tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-  # As published ones may: ours has to switch it off.
-  tokenizer.enable_truncation(16)
-  tokenizer.save(str(folder / "tokenizer.json"))
-  names = {
-    "unk_token": "[UNK]",
-    "cls_token": "[CLS]",
-    "sep_token": "[SEP]",
-    "pad_token": "[PAD]",
-    "mask_token": "[MASK]",
-  }
-  (folder / "tokenizer_config.json").write_text(
-    json.dumps({"tokenizer_class": "BertTokenizer", **names})
-  )
-  (folder / "vocab.txt").write_text("\n".join(vocab) + "\n")
+  make_word_pieces(folder)
   rng = np.random.default_rng(seed)
   save_file(
     {
@@ -73,6 +59,50 @@ def make_backbone(folder: pathlib.Path, seed: int = 0) -> pathlib.Path:
     folder / "model.safetensors",
   )
   return folder
+
+
+def make_word_pieces(folder: pathlib.Path) -> None:
+  """Writes a tokenizer of BERT's kind."""
+  vocab = vocabulary()
+  tokenizer = tokenizers.Tokenizer(
+    models.WordPiece(
+      {token: i for i, token in enumerate(vocab)}, unk_token="[UNK]"
+    )
+  )
+  tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+  tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+  # As published ones may: ours has to switch it off.
+  tokenizer.enable_truncation(16)
+  tokenizer.save(str(folder / "tokenizer.json"))
+  (folder / "tokenizer_config.json").write_text(
+    json.dumps({"tokenizer_class": "BertTokenizer", **_NAMES})
+  )
+  (folder / "vocab.txt").write_text("\n".join(vocab) + "\n")
+
+
+def make_byte_level(folder: pathlib.Path) -> int:
+  """Writes a tokenizer of ModernBERT's kind; returns its vocabulary's size.
+
+  Byte-level BPE that, as published ones, adds no leading space itself, of no
+  class of its own in transformers.
+  """
+  tokenizer = tokenizers.Tokenizer(models.BPE(unk_token="[UNK]"))
+  tokenizer.normalizer = normalizers.NFC()
+  tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+  tokenizer.train_from_iterator(
+    [" the cat saw what is in the text"] * 9,
+    trainers.BpeTrainer(
+      vocab_size=290,
+      special_tokens=_SPECIAL,
+      initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+      show_progress=False,
+    ),
+  )
+  tokenizer.save(str(folder / "tokenizer.json"))
+  (folder / "tokenizer_config.json").write_text(
+    json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **_NAMES})
+  )
+  return tokenizer.get_vocab_size()
 
 
 def _shapes(config) -> dict[str, tuple[int, ...]]:

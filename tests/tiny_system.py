@@ -56,7 +56,7 @@ def make(
       vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
       path.write_text(json.dumps(fields))
     backbone = pretrained.read_backbone(str(source))
-    tokenizer = Tokenizer(str(source), False, 200)
+    tokenizer = Tokenizer(str(source), backbone.family.pairs, 200)
     given = task_settings(config, name), backbone.encoder, tokenizer
     if name == "detector":
       parts[name] = tasks.span_detection(*given)

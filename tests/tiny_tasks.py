@@ -11,11 +11,11 @@ from splitner_jax import tasks
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.inputs.examples import Example, Examples
 from splitner_jax.inputs.tokenizer import Tokenizer
-from splitner_jax.models.bert import EncoderConfig
+from splitner_jax.models.bert import BertConfig
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.systems import Prediction, SystemKind
 
-ENCODER = EncoderConfig(99, 16, 1, 2, 32, 512, 2)
+ENCODER = BertConfig(99, 16, 1, 2, 32, 512)
 TYPES = ("location", "person")
 # "what" and "is" are one subword, other words have one for each letter.
 WORDS = ("what", "Ada", "Bo", "is", "x2")

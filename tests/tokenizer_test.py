@@ -14,6 +14,7 @@ from tokenizers import models, pre_tokenizers, trainers
 from splitner_jax.inputs import tokenizer as tokenizer_module
 from splitner_jax.inputs.tokenizer import (
   MAX_WORD_PIECES,
+  PairStyle,
   TokenizedWords,
   Tokenizer,
   context_window,
@@ -33,7 +34,7 @@ def test_doctests() -> None:
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
   folder = tiny.make_backbone(tmp_path_factory.mktemp("bert"))
-  return Tokenizer(str(folder), is_roberta=False, max_length=512)
+  return Tokenizer(str(folder), PairStyle(), max_length=512)
 
 
 def _make_roberta(
@@ -61,7 +62,8 @@ def _make_roberta(
       }
     )
   )
-  return Tokenizer(str(folder), True, 512, reference)
+  pairs = PairStyle(2, 0, prefix_space=True)
+  return Tokenizer(str(folder), pairs, 512, reference)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def published(minilm: pathlib.Path) -> Tokenizer:
-  return Tokenizer(str(minilm), is_roberta=False, max_length=512)
+  return Tokenizer(str(minilm), PairStyle(), max_length=512)
 
 
 def _names(tokenizer: Tokenizer, words: TokenizedWords) -> list[str]:
@@ -90,7 +92,7 @@ def _texts(words: TokenizedWords) -> list[str]:
 
 def test_folder_without_a_tokenizer(tmp_path: pathlib.Path) -> None:
   with pytest.raises(UserError, match="no tokenizer could be read") as caught:
-    Tokenizer(str(tmp_path), is_roberta=False, max_length=512)
+    Tokenizer(str(tmp_path), PairStyle(), max_length=512)
   assert str(tmp_path) in str(caught.value)
   assert "\n" not in str(caught.value)
 
@@ -110,7 +112,7 @@ def test_truncation_and_padding_of_the_file_are_switched_off(
     "pad_token": "[PAD]",
   }
   (folder / "tokenizer.json").write_text(json.dumps(stored))
-  tokenizer = Tokenizer(str(folder), is_roberta=False, max_length=512)
+  tokenizer = Tokenizer(str(folder), PairStyle(), max_length=512)
   # Words of more subwords than the truncation leaves, and of fewer than the
   # padding makes of them.
   words = tokenizer([["x" * 50, "what"]])

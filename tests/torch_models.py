@@ -9,18 +9,22 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
+from transformers import AutoConfig, AutoModel
 
 
 def make_encoder(
   family: str, config: dict[str, Any], pooler: bool
 ) -> nn.Module:
-  """A randomly initialised encoder, without dropout."""
-  if family == "roberta":
-    model = RobertaModel(RobertaConfig(**config), add_pooling_layer=pooler)
-  else:
-    model = BertModel(BertConfig(**config), add_pooling_layer=pooler)
-  return model.eval()
+  """A randomly initialised encoder, without dropout.
+
+  Args:
+    family: its `model_type`.
+    config: fields of its config.json.
+    pooler: whether it has one, if the family does.
+  """
+  options = {} if pooler else {"add_pooling_layer": False}
+  made = AutoConfig.for_model(**{**config, "model_type": family})
+  return AutoModel.from_config(made, **options).eval()
 
 
 class TextCNN(nn.Module):
@@ -122,10 +126,12 @@ LOSSES = {"cross_entropy": functional.cross_entropy, "dice": dice}
 def train_three_steps(model: nn.Module, loss, clip_norm: float) -> None:
   """AdamW at 1e-4, decay 0.01 except for biases and normalisations."""
   named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-  plain = [p for n, p in named if n.endswith("bias") or "LayerNorm" in n]
-  decayed = [
-    p for n, p in named if not (n.endswith("bias") or "LayerNorm" in n)
-  ]
+
+  def is_plain(name: str) -> bool:
+    return name.endswith("bias") or "norm" in name.lower()
+
+  plain = [p for n, p in named if is_plain(n)]
+  decayed = [p for n, p in named if not is_plain(n)]
   optimizer = torch.optim.AdamW(
     [
       {"params": decayed, "weight_decay": 0.01},

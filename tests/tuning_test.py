@@ -11,7 +11,7 @@ from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.evaluation.thresholds import Target, Thresholds
 from splitner_jax.inference import tuning
 from splitner_jax.inputs.examples import Examples
-from splitner_jax.inputs.tokenizer import Tokenizer
+from splitner_jax.inputs.tokenizer import PairStyle, Tokenizer
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.systems import SYSTEMS
 from tests import tiny, tiny_tasks
@@ -83,7 +83,7 @@ def test_what_is_tuned_already_is_tuned_anew():
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
   folder = tiny.make_backbone(tmp_path_factory.mktemp("bert"))
-  return Tokenizer(str(folder), is_roberta=False, max_length=160)
+  return Tokenizer(str(folder), PairStyle(), max_length=160)
 
 
 def test_one_reading_serves_all_biases(tokenizer: Tokenizer):

@@ -91,7 +91,7 @@ def _backbone(settings: ConfigDict) -> tuple[pretrained.Backbone, Tokenizer]:
     )
   tokenizer = Tokenizer(
     backbone.folder,
-    backbone.is_roberta,
+    backbone.family.pairs,
     settings.max_length,
     reference=settings.checkpoint is not None,
   )

@@ -29,13 +29,14 @@ from splitner_jax.data.text import TextStyle
 from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.inputs.mention_examples import CONTEXTS, PLACES
 from splitner_jax.inputs.tokenizer import Tokenizer
-from splitner_jax.models.bert import EncoderConfig
 from splitner_jax.models.heads import (
   POOLINGS,
   PooledClassifier,
   TokenClassifier,
 )
 from splitner_jax.models.shapes import parameter_shapes
+from splitner_jax.models.transformer import EncoderConfig
+from splitner_jax.pretrained import FAMILIES, Family
 from splitner_jax.pretrained.folders import TOKENIZER_FILES, folder_or_download
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.errors import UserError
@@ -150,7 +151,7 @@ def _write(folder: pathlib.Path, model: NerModel) -> None:
 
 def _same(one: Tokenizer, other: Tokenizer) -> bool:
   return one is other or (
-    one.is_roberta == other.is_roberta
+    one.pairs == other.pairs
     and one.fast.special_tokens_map == other.fast.special_tokens_map
     and one.fast.backend_tokenizer.to_str()
     == other.fast.backend_tokenizer.to_str()
@@ -163,7 +164,6 @@ def _describe(task: AnyTask) -> dict[str, Any]:
   del encoder["dtype"]  # The machine's choice, not the model's.
   common = {
     "encoder": encoder,
-    "is_roberta": task.tokenizer.is_roberta,
     "reference": task.tokenizer.reference,
     "max_length": task.tokenizer.max_length,
   }
@@ -285,6 +285,20 @@ def _blamed_on(path: pathlib.Path) -> Iterator[None]:
     ) from e
 
 
+def _make_encoder(
+  fields: dict[str, Any], dtype: str
+) -> tuple[Family, EncoderConfig]:
+  """Family and config of a task's encoder."""
+  sizes = dict(fields["encoder"])
+  if "family" not in sizes:  # Until format 3 there were two.
+    sizes["family"] = "roberta" if fields["is_roberta"] else "bert"
+  name = sizes["family"]
+  if name not in FAMILIES:
+    raise ValueError(f"family {name!r} is none of {', '.join(FAMILIES)}")
+  family = FAMILIES[name]
+  return family, family.config(**sizes, dtype=dtype)
+
+
 def _make_task(
   folder: pathlib.Path, name: str, fields: dict[str, Any], dtype: str
 ) -> AnyTask:
@@ -292,8 +306,8 @@ def _make_task(
     where = fields["tokenizer"]
     if where not in (".", name):
       raise ValueError(f"tokenizer {where!r} is no folder of a task")
-    reading = [fields[key] for key in ("is_roberta", "max_length", "reference")]
-    encoder = EncoderConfig(**fields["encoder"], dtype=dtype)
+    family, encoder = _make_encoder(fields, dtype)
+    reading = family.pairs, fields["max_length"], fields["reference"]
     if fields["max_length"] > encoder.max_length:
       # A gather beyond the positions would raise nothing.
       raise ValueError(

@@ -126,7 +126,7 @@ class _Builder:
     self._how = how
     self._words = words
     self._max_length = tokenizer.max_length
-    self._is_roberta = tokenizer.is_roberta
+    self._pairs = tokenizer.pairs
     self._runs: list[_Run] = []
     self._targets: list[int] = []
     self._asked: list[int] = []
@@ -157,7 +157,8 @@ class _Builder:
       mention: its first and end word.
     """
     shared = self._how.context == "shared"
-    extra = int(self._is_roberta)
+    # Separators before the question, beside the one that ends the sentence.
+    extra = self._pairs.separators - 1
     begin, end = int(starts[window[0]]), int(starts[window[1]])
     size = end - begin
     first, stop = int(starts[mention[0]]), int(starts[mention[1]])
@@ -167,7 +168,7 @@ class _Builder:
         starts[mention[0] : mention[1] + 1],
         self._words.starts(1),
       ],
-      # Special tokens: four, or five if it is shared and of RoBERTa.
+      # Special tokens: four, and those that only a question of its own has.
       self._max_length - size - 4 - (extra if shared else 0),
     )
     asks = sum(e - s for s, e in (before, inside, after)) + 1 + extra + shared
@@ -183,13 +184,13 @@ class _Builder:
 
     part = self._questions[-1] if shared else 0
     at, position = self._lengths[-1], size + 2
-    second = 1 - extra
+    second = self._pairs.second_type
     self._targets.append(at if shared else 0)
     self._asked.append(number)
     cls, sep = self._words.cls, self._words.sep
     if shared:
       self._runs.append(_Run(cls, cls + 1, 0, 0, part))
-    if extra:
+    for _ in range(extra):
       self._runs.append(_Run(sep, sep + 1, position, 0, part))
       position += 1
     at += shared + extra + before[1] - before[0]

@@ -2,16 +2,40 @@
 
 import dataclasses
 import itertools
+import logging
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import numpy as np
 import transformers
+from tokenizers import pre_tokenizers
 
 from splitner_jax.inputs.ragged import flat_ranges, offsets
 from splitner_jax.runtime.errors import UserError
 
 MAX_WORD_PIECES = 64
 """A word has at most this many subwords; the rest of it is not read."""
+
+# How byte-level BPE writes a space.
+_SPACE = "Ġ"
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class PairStyle:
+  """How a backbone reads two sequences: `[CLS] a [SEP] b [SEP]`.
+
+  Attributes:
+    separators: how many [SEP] stand between them, one or two.
+    second_type: the token type of the second sequence, 0 or 1.
+    prefix_space: whether words are read with the space before them, which is
+      part of their first subword.
+  """
+
+  separators: int = 1
+  second_type: int = 1
+  prefix_space: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +88,7 @@ class Tokenizer:
 
   Attributes:
     fast: the underlying `transformers` tokenizer, for saving it.
-    is_roberta: whether pairs are joined as `<s> a </s></s> b </s>`, all of
-      token type 0.
+    pairs: how two sequences are joined.
     reference: whether texts are read by the rules of the paper's code.
     max_length: the longest input, special tokens included.
     pad_id: vocabulary id of padding.
@@ -74,7 +97,7 @@ class Tokenizer:
   def __init__(
     self,
     folder: str,
-    is_roberta: bool,
+    pairs: PairStyle,
     max_length: int,
     reference: bool = False,
   ):
@@ -82,17 +105,18 @@ class Tokenizer:
 
     Args:
       folder: a Hugging Face model folder.
-      is_roberta: the family of the model.
+      pairs: how the model reads two sequences.
       max_length: the longest input, special tokens included.
       reference: whether to tokenise as the paper's authors did, for their
         checkpoints.
 
     Raises:
-      UserError: if the folder holds no fast tokenizer.
+      UserError: if the folder holds no fast tokenizer, or it lacks a special
+        token.
     """
-    # RoBERTa's words need their space, as in its pretraining; the reference
-    # leaves it out.
-    options = {"add_prefix_space": not reference} if is_roberta else {}
+    # Words need their space, as in pretraining; the reference leaves it out.
+    space = pairs.prefix_space and not reference
+    options = {"add_prefix_space": space} if pairs.prefix_space else {}
     try:
       self.fast = transformers.AutoTokenizer.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False, **options
@@ -108,15 +132,36 @@ class Tokenizer:
     # cut at words.
     self._backend.no_truncation()
     self._backend.no_padding()
-    self.is_roberta = is_roberta
+    if pairs.prefix_space:
+      _set_prefix_space(self._backend.pre_tokenizer, space)
+    self.pairs = pairs
     self.reference = reference
     self.max_length = max_length
-    self.pad_id = int(self.fast.pad_token_id)
-    self._specials = [
-      (int(self.fast.cls_token_id), self.fast.cls_token),
-      (int(self.fast.sep_token_id), self.fast.sep_token),
-    ]
-    self._unknown_id = int(self.fast.unk_token_id)
+    self.pad_id, cls, sep, self._unknown_id = (
+      self._special_id(folder, name) for name in ("pad", "cls", "sep", "unk")
+    )
+    self._specials = [(cls, self.fast.cls_token), (sep, self.fast.sep_token)]
+    if space and not self._reads_spaces():
+      log.warning(
+        "%s: its tokenizer does not read a single word as it reads it in a "
+        "text, which costs accuracy",
+        folder,
+      )
+
+  def _special_id(self, folder: str, name: str) -> int:
+    number = getattr(self.fast, f"{name}_token_id")
+    if number is None:
+      raise UserError(
+        f"{folder}: its tokenizer has no {name}_token, which the model's "
+        "inputs need; use another backbone"
+      )
+    return int(number)
+
+  def _reads_spaces(self) -> bool:
+    """Whether words are read alone as they are read behind each other."""
+    encode = self._backend.encode
+    alone = encode(["a"], is_pretokenized=True, add_special_tokens=False)
+    return encode("a a", add_special_tokens=False).ids == 2 * alone.ids
 
   def __call__(self, word_lists: Sequence[Sequence[str]]) -> TokenizedWords:
     """Tokenises lists of words.
@@ -173,8 +218,25 @@ class Tokenizer:
         zip(encoding.ids, encoding.offsets, strict=True), MAX_WORD_PIECES
       )
     ]
+    # Not all tokenizers know that the space alone is nothing of the word.
+    if self.pairs.prefix_space and encoding.tokens[:1] == [_SPACE]:
+      tokens[0] = tokens[0][0], ""
     # Characters that the tokenizer drops.
     return tokens or [(self._unknown_id, word)]
+
+
+def _set_prefix_space(
+  pre_tokenizer: pre_tokenizers.PreTokenizer, value: bool
+) -> None:
+  """Says whether byte-level BPE puts a space before each word."""
+  # The option of `from_pretrained` does it for some classes only, and for the
+  # others says nothing.
+  if isinstance(pre_tokenizer, pre_tokenizers.Sequence):
+    # It can be iterated over, which its type does not say.
+    for each in cast("Iterable[pre_tokenizers.PreTokenizer]", pre_tokenizer):
+      _set_prefix_space(each, value)
+  elif isinstance(pre_tokenizer, pre_tokenizers.ByteLevel):
+    pre_tokenizer.add_prefix_space = value
 
 
 def windows(

@@ -8,8 +8,9 @@ Distinct texts come in two tables, short and long, so that a few long ones do
 not make all of them wide: row i of the feature is text i of the short table,
 then of the long one.
 
-Shape suffixes as in `bert`, and: U distinct texts, W characters of a text,
-C channels of the character embedding, F filters of each channel, M targets.
+Shape suffixes as in `transformer`, and: U distinct texts, W characters of a
+text, C channels of the character embedding, F filters of each channel, M
+targets.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +20,8 @@ from flax import linen as nn
 from jax import numpy as jnp
 
 from splitner_jax.inputs.packing import Layout
-from splitner_jax.models.bert import Dropout, normal_init
 from splitner_jax.models.lstm import BiLSTM, torch_uniform
+from splitner_jax.models.transformer import Dropout, normal_init
 
 EMBEDDING_SIZE = 50
 FILTERS = 16

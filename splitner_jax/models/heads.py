@@ -1,8 +1,8 @@
 """Whole models: an encoder with features and a classifier at the targets.
 
 A batch is a dict of arrays that `inputs.batches` makes. For T tokens: those of
-`bert.Encoder`; with the feature "pattern" `pattern_index`, int32[T]. For M
-targets: `targets`, int32[M], the tokens at which the model answers; with
+`transformer.Encoder`; with the feature "pattern" `pattern_index`, int32[T]. For
+M targets: `targets`, int32[M], the tokens at which the model answers; with
 "char" `char_index`, with "pos" `pos_ids`, int32[M]; for all poolings but "cls"
 `ranges`, int32[M, 2], first and end token. The indices are rows of `char_short`
 and `char_long` behind each other, int32[U, W], and the same of "pattern".
@@ -11,7 +11,7 @@ Models return float32[M, C] logits, and also sow "hidden" (of all tokens) and
 "classifier_input" (what the last linear layer sees) into the collection
 "intermediates", for inspection.
 
-Shape suffixes as in `bert` and `features`.
+Shape suffixes as in `transformer` and `features`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,10 +22,9 @@ from jax import numpy as jnp
 
 from splitner_jax.inputs.packing import Layout
 from splitner_jax.models import features
-from splitner_jax.models.bert import (
+from splitner_jax.models.transformer import (
   Batch,
   Dropout,
-  Encoder,
   EncoderConfig,
   Pooler,
   normal_init,
@@ -80,7 +79,7 @@ class TokenClassifier(nn.Module):
         the batch's indices are rows then; without dropout only.
     """
     cfg = self.encoder
-    hidden_TxH = Encoder(cfg, name="encoder")(batch, layout, deterministic)
+    hidden_TxH = cfg.module("encoder")(batch, layout, deterministic)
     self.sow("intermediates", "hidden", hidden_TxH)
     targets_M = batch["targets"]
     parts = [hidden_TxH[targets_M]]
@@ -152,7 +151,7 @@ class PooledClassifier(nn.Module):
   ) -> jax.Array:
     """Returns logits, float32[M, num_labels]; see `TokenClassifier`."""
     cfg = self.encoder
-    hidden_TxH = Encoder(cfg, name="encoder")(batch, layout, deterministic)
+    hidden_TxH = cfg.module("encoder")(batch, layout, deterministic)
     self.sow("intermediates", "hidden", hidden_TxH)
     pooler = Pooler(cfg, name="pooler")
     if self.pooling == "mention":

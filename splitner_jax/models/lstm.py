@@ -1,7 +1,7 @@
 """A bidirectional LSTM over packed rows, whose inputs are rows of a table.
 
-Shape suffixes as in `bert`, and: U rows of the table, of size D, G size of one
-direction, S steps and B lanes.
+Shape suffixes as in `transformer`, and: U rows of the table, of size D, G size
+of one direction, S steps and B lanes.
 """
 
 import jax
@@ -9,7 +9,7 @@ from flax import linen as nn
 from jax import numpy as jnp
 
 from splitner_jax.inputs.packing import Layout, longest_row
-from splitner_jax.models.bert import group_rows
+from splitner_jax.models.transformer import group_rows
 
 LSTM_SIZE = 256
 

@@ -28,17 +28,19 @@ def parameter_shapes(model: Any) -> dict[str, tuple[int, ...]]:
     for name in ("char", "pattern")
     for width in ("short", "long")
   }
-  # All layers are alike, and tracing them all would be half of a model's load.
+  # Most layers are alike, and tracing them all would be half of a model's load.
   encoder = model.encoder
-  model = model.clone(encoder=dataclasses.replace(encoder, num_layers=1))
+  traced = min(encoder.distinct_layers, encoder.num_layers)
+  model = model.clone(encoder=dataclasses.replace(encoder, num_layers=traced))
   variables = jax.eval_shape(
     lambda key, batch: model.init(key, batch, (Group(1, 8),)),
     jax.random.key(0),
     arrays | {"ranges": np.zeros((8, 2), np.int32)},
   )
   flat = traverse_util.flatten_dict(variables["params"], sep="/")
+  last = f"/layer_{traced - 1}/"
   return {
-    name.replace("/layer_0/", f"/layer_{i}/"): leaf.shape
+    name.replace(last, f"/layer_{i}/"): leaf.shape
     for name, leaf in flat.items()
-    for i in range(encoder.num_layers if "/layer_0/" in name else 1)
+    for i in range(traced - 1, encoder.num_layers if last in name else traced)
   }

@@ -1,12 +1,15 @@
-"""Published checkpoints of BERT, RoBERTa and SplitNER, read without PyTorch.
+"""Published checkpoints of backbones and of SplitNER, read without PyTorch.
 
   backbone = pretrained.read_backbone(pretrained.resolve("minilm"))
   params = pretrained.fill(model.init(...)["params"], backbone.folder)
 
 `folders` finds a checkpoint and reads its config, `tensors` and `torch_files`
-read its weights, `weights` maps their names and layouts to our parameters.
+read its weights, `weights` maps their names and layouts to our parameters by
+`table`. What differs from family to family is in `families`.
 """
 
+from splitner_jax.pretrained.families import FAMILIES
+from splitner_jax.pretrained.family import Family
 from splitner_jax.pretrained.folders import (
   Backbone,
   entity_types,
@@ -22,7 +25,9 @@ from splitner_jax.pretrained.weights import (
 )
 
 __all__ = [
+  "FAMILIES",
   "Backbone",
+  "Family",
   "Head",
   "entity_types",
   "export",

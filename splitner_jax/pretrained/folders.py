@@ -5,9 +5,11 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from splitner_jax.models.bert import ACTIVATIONS, EncoderConfig
+from splitner_jax.models.transformer import EncoderConfig
+from splitner_jax.pretrained.families import FAMILIES
+from splitner_jax.pretrained.family import ConfigFields, Family
 from splitner_jax.runtime.cache import cache_dir
 from splitner_jax.runtime.errors import UserError
 
@@ -30,24 +32,6 @@ _SAFETENSORS = (
 _MINILM = "all-MiniLM-L6-v2"
 _MINILM_ON_THE_HUB = f"sentence-transformers/{_MINILM}"
 
-# Fields of `EncoderConfig` and of config.json; the second table has what old
-# files leave out, with the value that is then meant.
-_SIZES = {
-  "vocab_size": "vocab_size",
-  "hidden_size": "hidden_size",
-  "num_layers": "num_hidden_layers",
-  "num_heads": "num_attention_heads",
-  "intermediate_size": "intermediate_size",
-  "max_positions": "max_position_embeddings",
-}
-_OPTIONS: dict[str, tuple[str, Any]] = {
-  "type_vocab_size": ("type_vocab_size", 2),
-  "layer_norm_eps": ("layer_norm_eps", 1e-12),
-  "activation": ("hidden_act", "gelu"),
-  "hidden_dropout": ("hidden_dropout_prob", 0.1),
-  "attention_dropout": ("attention_probs_dropout_prob", 0.1),
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
@@ -55,7 +39,11 @@ class Backbone:
 
   folder: str
   encoder: EncoderConfig
-  is_roberta: bool
+
+  @property
+  def family(self) -> Family:
+    """The family of its encoder."""
+    return FAMILIES[self.encoder.family]
 
 
 def resolve(name: str) -> str:
@@ -153,17 +141,34 @@ def read_config(folder: str) -> dict[str, Any]:
   return fields
 
 
-def _family(fields: Mapping[str, Any]) -> Any:
-  """ "bert", "roberta", or what the file calls itself."""
+def _family_name(fields: Mapping[str, Any]) -> Any:
+  """The name of a family, or what the file calls itself."""
   if "model_type" in fields:
     return fields["model_type"]
   # Files from before there was a model_type.
   names = fields.get("architectures") or [""]
-  return "roberta" if str(names[0]).startswith("Roberta") else "bert"
+  for family in FAMILIES.values():
+    if str(names[0]).startswith(family.architecture.removesuffix("Model")):
+      return family.name
+  return "bert"
+
+
+def read_family(folder: str) -> tuple[Family, ConfigFields]:
+  """The family of a checkpoint, and its config.
+
+  Raises:
+    UserError: if config.json is missing or broken, or of no family.
+  """
+  fields = read_config(folder)
+  config = ConfigFields(os.path.join(folder, "config.json"), fields)
+  name = _family_name(fields)
+  if name not in FAMILIES:
+    config.refuse("model_type", f"one of {', '.join(FAMILIES)}")
+  return FAMILIES[name], config
 
 
 def read_backbone(folder: str, dtype: str = "float32") -> Backbone:
-  """Reads the config of a BERT or RoBERTa checkpoint.
+  """Reads the config of a checkpoint.
 
   Args:
     folder: has a config.json; see `resolve`.
@@ -173,56 +178,8 @@ def read_backbone(folder: str, dtype: str = "float32") -> Backbone:
     UserError: if the file is missing or broken, or describes a model that the
       encoder does not compute exactly.
   """
-  fields = read_config(folder)
-  path = os.path.join(folder, "config.json")
-
-  def refuse(key: str, wanted: str) -> NoReturn:
-    raise UserError(
-      f"{path}: {key} is {json.dumps(fields.get(key))}, not {wanted}; use a "
-      "BERT or RoBERTa checkpoint"
-    )
-
-  def size(key: str, value: Any) -> int:
-    if type(value) is not int or value < 1:
-      refuse(key, "a positive integer")
-    return value
-
-  family = _family(fields)
-  if family not in ("bert", "roberta"):
-    refuse("model_type", '"bert" or "roberta"')
-  if fields.get("position_embedding_type", "absolute") != "absolute":
-    refuse("position_embedding_type", '"absolute"')
-  if fields.get("is_decoder", False):
-    refuse("is_decoder", "false")
-
-  sizes: dict[str, Any] = {
-    ours: size(key, fields.get(key)) for ours, key in _SIZES.items()
-  }
-  options = {
-    ours: fields.get(key, default) for ours, (key, default) in _OPTIONS.items()
-  }
-  size("type_vocab_size", options["type_vocab_size"])
-  if sizes["hidden_size"] % sizes["num_heads"]:
-    refuse("hidden_size", "a multiple of num_attention_heads")
-  if options["activation"] not in ACTIVATIONS:
-    refuse("hidden_act", f"one of {', '.join(ACTIVATIONS)}")
-  for ours in ("layer_norm_eps", "hidden_dropout", "attention_dropout"):
-    value = options[ours]
-    if type(value) not in (int, float) or not 0 <= value < 1:
-      refuse(_OPTIONS[ours][0], "a number from 0 to 1")
-
-  offset = 0
-  if family == "roberta":
-    padding = fields.get("pad_token_id", 1)
-    if type(padding) is not int or padding < 0:
-      refuse("pad_token_id", "a token id")
-    offset = padding + 1
-    if offset >= sizes["max_positions"]:
-      refuse("max_position_embeddings", "more than pad_token_id + 1")
-  encoder = EncoderConfig(
-    **sizes, **options, position_offset=offset, dtype=dtype
-  )
-  return Backbone(folder, encoder, is_roberta=family == "roberta")
+  family, fields = read_family(folder)
+  return Backbone(folder, family.read(fields, dtype))
 
 
 def entity_types(

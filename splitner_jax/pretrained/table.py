@@ -1,27 +1,25 @@
 """The table: names and layouts of published weights, and of our parameters.
 
 For every parameter of ours it has the tensors that hold it in a checkpoint of
-Hugging Face's BERT or RoBERTa, or of the reference (model.py, cnn.py), and how
-its numbers are laid out there. `weights` uses it in both directions.
+Hugging Face's, whose encoder its family describes, or of the reference
+(model.py, cnn.py), and how its numbers are laid out there. `weights` uses it in
+both directions.
 """
 
-import dataclasses
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
 from splitner_jax.models.features import EMBEDDING_SIZE, FILTERS
-
-Arrays = Sequence[np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-  """How a parameter of ours is laid out over tensors of a checkpoint."""
-
-  load: Callable[[Arrays], np.ndarray]
-  save: Callable[[np.ndarray], Arrays]
+from splitner_jax.pretrained.entries import (
+  SAME,
+  Arrays,
+  Entry,
+  Layout,
+  embedding,
+  linear,
+)
+from splitner_jax.pretrained.family import Family
 
 
 def _load_lstm_bias(tensors: Arrays) -> np.ndarray:
@@ -45,8 +43,6 @@ def _save_cnn_linear(kernel: np.ndarray) -> Arrays:
   return (tensor.transpose(3, 0, 2, 1).reshape(out, -1),)
 
 
-_SAME = Layout(lambda t: t[0], lambda p: (p,))
-_TRANSPOSED = Layout(lambda t: t[0].T, lambda p: (p.T,))
 # torch: [channels * filters, 1, width], filters of a channel side by side;
 # ours: [width, filters, channels], channels side by side.
 _CONV_KERNEL = Layout(
@@ -65,53 +61,11 @@ _LSTM_KERNEL = Layout(
 _LSTM_BIAS = Layout(_load_lstm_bias, _save_lstm_bias)
 
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
-  """A line of the table: a parameter of ours, and its tensors elsewhere."""
-
-  ours: str
-  foreign: tuple[str, ...]
-  layout: Layout
-
-
-def _linear(ours: str, foreign: str) -> list[Entry]:
-  return [
-    Entry(f"{ours}/kernel", (f"{foreign}.weight",), _TRANSPOSED),
-    Entry(f"{ours}/bias", (f"{foreign}.bias",), _SAME),
-  ]
-
-
-def _norm(ours: str, foreign: str) -> list[Entry]:
-  return [
-    Entry(f"{ours}/scale", (f"{foreign}.weight",), _SAME),
-    Entry(f"{ours}/bias", (f"{foreign}.bias",), _SAME),
-  ]
-
-
-def _embedding(ours: str, foreign: str) -> list[Entry]:
-  return [Entry(ours, (f"{foreign}.weight",), _SAME)]
-
-
-def _layer(i: int) -> list[Entry]:
-  ours, foreign = f"encoder/layer_{i}", f"encoder.layer.{i}"
-  attention = f"{foreign}.attention"
-  return [
-    *_linear(f"{ours}/attention/query", f"{attention}.self.query"),
-    *_linear(f"{ours}/attention/key", f"{attention}.self.key"),
-    *_linear(f"{ours}/attention/value", f"{attention}.self.value"),
-    *_linear(f"{ours}/attention/output", f"{attention}.output.dense"),
-    *_norm(f"{ours}/attention_norm", f"{attention}.output.LayerNorm"),
-    *_linear(f"{ours}/intermediate", f"{foreign}.intermediate.dense"),
-    *_linear(f"{ours}/output", f"{foreign}.output.dense"),
-    *_norm(f"{ours}/output_norm", f"{foreign}.output.LayerNorm"),
-  ]
-
-
 def _cnn(ours: str, foreign: str, widths: Iterable[int]) -> list[Entry]:
   entries = [
-    *_embedding(f"{ours}/embedding", f"{foreign}.emb"),
+    *embedding(f"{ours}/embedding", f"{foreign}.emb"),
     Entry(f"{ours}/output/kernel", (f"{foreign}.lin.weight",), _CNN_LINEAR),
-    Entry(f"{ours}/output/bias", (f"{foreign}.lin.bias",), _SAME),
+    Entry(f"{ours}/output/bias", (f"{foreign}.lin.bias",), SAME),
   ]
   for i, width in enumerate(widths):
     conv, torch_conv = f"{ours}/conv_{width}", f"{foreign}.char_conv_{i}"
@@ -137,48 +91,31 @@ def _lstm(ours: str, foreign: str) -> list[Entry]:
   ]
 
 
-def table(num_layers: int) -> dict[str, Entry]:
+def table(family: Family, num_layers: int) -> dict[str, Entry]:
   """The table, by our names, for an encoder of so many layers."""
   entries = [
-    *_embedding("encoder/embeddings/word", "embeddings.word_embeddings"),
-    *_embedding(
-      "encoder/embeddings/position", "embeddings.position_embeddings"
-    ),
-    *_embedding(
-      "encoder/embeddings/token_type", "embeddings.token_type_embeddings"
-    ),
-    *_norm("encoder/embeddings/norm", "embeddings.LayerNorm"),
-    *(entry for i in range(num_layers) for entry in _layer(i)),
-    *_linear("pooler/dense", "pooler.dense"),
+    *family.entries(num_layers),
+    *linear("pooler/dense", "pooler.dense"),
     *_cnn("char/cnn", "char_cnn", range(1, 6)),
     *_cnn("pattern/cnn", "pattern_cnn", range(1, 4)),
     *_lstm("pattern/lstm", "pattern_lstm"),
     # Not in the reference's published code: the name is ours.
-    *_embedding("pos/embedding", "pos_embedding"),
-    *_linear("classifier", "classifier"),
+    *embedding("pos/embedding", "pos_embedding"),
+    *linear("classifier", "classifier"),
   ]
   return {entry.ours: entry for entry in entries}
 
 
-# Other spellings of the table's names.
-_SPELLINGS = (
-  (re.compile(r"^(bert|roberta)\."), ""),
-  (re.compile(r"LayerNorm\.gamma$"), "LayerNorm.weight"),
-  (re.compile(r"LayerNorm\.beta$"), "LayerNorm.bias"),
-  # The reference's BERT models have this name, its RoBERTa models the other.
-  (re.compile(r"^pattern_emb\."), "pattern_cnn."),
-)
+def published(name: str, part: str, family: Family) -> str:
+  """The reverse of `Family.canonical`: the name in a whole task's checkpoint.
 
-
-def canonical(name: str) -> str:
-  """A tensor's name in the table's spelling."""
-  for pattern, spelling in _SPELLINGS:
-    name = pattern.sub(spelling, name)
+  Args:
+    name: of a tensor in the table.
+    part: of the model that it belongs to, such as "encoder".
+    family: of the encoder.
+  """
+  if part in ("encoder", "pooler"):
+    return family.prefix + name
+  if name.startswith("pattern_cnn."):
+    return family.pattern_cnn + name.removeprefix("pattern_cnn")
   return name
-
-
-def published(name: str, is_roberta: bool) -> str:
-  """The reverse of `canonical`: the name in a checkpoint of a whole task."""
-  if name.startswith(("embeddings.", "encoder.", "pooler.")):
-    return ("roberta." if is_roberta else "bert.") + name
-  return name if is_roberta else re.sub(r"^pattern_cnn", "pattern_emb", name)

@@ -17,12 +17,15 @@ import numpy as np
 from flax import traverse_util
 from safetensors import numpy as safetensors_numpy
 
+from splitner_jax.pretrained.entries import Entry
+from splitner_jax.pretrained.family import Family
 from splitner_jax.pretrained.folders import (
   TOKENIZER_FILES,
   Backbone,
   read_config,
+  read_family,
 )
-from splitner_jax.pretrained.table import Entry, canonical, published, table
+from splitner_jax.pretrained.table import published, table
 from splitner_jax.pretrained.tensors import Tensors, read_tensors
 from splitner_jax.runtime.errors import UserError
 
@@ -30,11 +33,6 @@ Params = Mapping[str, Any]
 
 log = logging.getLogger(__name__)
 
-# Tensors that nobody needs: buffers, the heads of the pretraining, a pooler
-# that the model has no use for.
-_UNUSED = re.compile(
-  r"embeddings\.(position_ids|token_type_ids)$|(cls|lm_head|pooler)\."
-)
 # Heads of the task that a backbone was last trained for; a whole task's
 # checkpoint may leave none of them over.
 _OTHER_TASK = re.compile(
@@ -46,12 +44,12 @@ _NEW_PARTS = ("pooler", "char", "pattern", "pos", "classifier")
 _ALPHABETS = ("char/cnn/embedding", "pattern/cnn/embedding")
 
 
-def _read(folder: str) -> tuple[Tensors, dict[str, str]]:
+def _read(folder: str, family: Family) -> tuple[Tensors, dict[str, str]]:
   """Tensors under the table's spelling, and their names in the file."""
   tensors: Tensors = {}
   originals: dict[str, str] = {}
   for original, tensor in read_tensors(folder).items():
-    name = canonical(original)
+    name = family.canonical(original)
     if name in tensors:
       raise UserError(
         f"{folder}: {originals[name]} and {original} are the same tensor; "
@@ -66,9 +64,9 @@ def _flatten(params: Params) -> dict[str, Any]:
   return traverse_util.flatten_dict(params, sep="/")
 
 
-def _table_for(params: Params) -> dict[str, Entry]:
+def _table_for(params: Params, family: Family) -> dict[str, Entry]:
   encoder = params.get("encoder", {})
-  return table(sum(name.startswith("layer_") for name in encoder))
+  return table(family, sum(name.startswith("layer_") for name in encoder))
 
 
 def _shorten(names: Iterable[str]) -> str:
@@ -97,8 +95,9 @@ def fill(
     UserError: if the checkpoint is broken, or does not fit: with tensors or
       parameters left over, or of another shape.
   """
-  tensors, originals = _read(folder)
-  entries = _table_for(params)
+  family, _ = read_family(folder)
+  tensors, originals = _read(folder, family)
+  entries = _table_for(params, family)
   flat = {k: np.asarray(v, np.float32) for k, v in _flatten(params).items()}
   new = set() if complete else _new_parts(flat, entries, tensors)
   taken = [entries[path] for path in flat if path.split("/")[0] not in new]
@@ -107,7 +106,8 @@ def fill(
   left_over = [
     originals[name]
     for name in tensors.keys() - wanted
-    if not _UNUSED.match(name) and (complete or not _OTHER_TASK.match(name))
+    if not name.startswith(family.unused)
+    and (complete or not _OTHER_TASK.match(name))
   ]
   if missing or left_over:
     raise UserError(
@@ -178,23 +178,24 @@ def _take(
   return np.ascontiguousarray(entry.layout.load(loaded))
 
 
-def foreign_tensors(params: Params, is_roberta: bool) -> Tensors:
+def foreign_tensors(params: Params, family: Family) -> Tensors:
   """The reverse of `fill`: parameters under the names of a checkpoint.
 
   Args:
     params: of a whole model, or some of its parts.
-    is_roberta: whose names to use.
+    family: whose names to use.
 
   Returns:
     float32 arrays. torch's second LSTM bias, only ever added to the first,
     is 0.
   """
-  entries = _table_for(params)
+  entries = _table_for(params, family)
   tensors: Tensors = {}
   for path, value in _flatten(params).items():
+    part = path.split("/")[0]
     for name, tensor in _saved(entries[path], np.asarray(value, np.float32)):
       # safetensors writes the memory as it lies, whatever the strides.
-      tensors[published(name, is_roberta)] = np.ascontiguousarray(tensor)
+      tensors[published(name, part, family)] = np.ascontiguousarray(tensor)
   return tensors
 
 
@@ -202,8 +203,8 @@ def export(params: Params, folder: str, backbone: Backbone) -> None:
   """Writes a model's encoder as a folder that transformers can load.
 
   Args:
-    params: of a whole model; `encoder` and, if there, `pooler` are written.
-      A model without a pooler leaves the backbone's as it was, if it has one.
+    params: of a whole model; `encoder` is written and, in a family that has
+      one, `pooler`. A model without it leaves the backbone's as it was.
     folder: to be made, with weights, config.json and the tokenizer's files;
       it is complete or not there at all.
     backbone: what the model started from.
@@ -213,23 +214,25 @@ def export(params: Params, folder: str, backbone: Backbone) -> None:
   """
   if os.path.isdir(folder) and os.listdir(folder):
     raise UserError(f"{folder} is not empty; remove it or give another folder")
+  family = backbone.family
   tensors: Tensors = {}
-  if "pooler" not in params:
+  if family.has_pooler and "pooler" not in params:
     tensors = {
       name: np.ascontiguousarray(tensor, np.float32)
-      for name, tensor in _read(backbone.folder)[0].items()
+      for name, tensor in _read(backbone.folder, family)[0].items()
       if name.startswith("pooler.")
     }
-  parts = {k: params[k] for k in ("encoder", "pooler") if k in params}
-  for name, tensor in foreign_tensors(parts, backbone.is_roberta).items():
-    tensors[canonical(name)] = tensor
+  names = ("encoder", "pooler") if family.has_pooler else ("encoder",)
+  parts = {k: params[k] for k in names if k in params}
+  for name, tensor in foreign_tensors(parts, family).items():
+    tensors[family.canonical(name)] = tensor
 
   config = read_config(backbone.folder)
   config.pop("auto_map", None)  # Names code that is not part of the folder.
   config.pop("torch_dtype", None)  # The older name of `dtype`.
   config |= {
-    "model_type": "roberta" if backbone.is_roberta else "bert",
-    "architectures": ["RobertaModel" if backbone.is_roberta else "BertModel"],
+    "model_type": family.name,
+    "architectures": [family.architecture],
     "dtype": "float32",
   }
   folder = os.path.abspath(folder)
@@ -278,7 +281,7 @@ def read_head(folder: str) -> Head:
   Raises:
     UserError: if the checkpoint has no classifier, or is broken.
   """
-  tensors, _ = _read(folder)
+  tensors, _ = _read(folder, read_family(folder)[0])
   if "classifier.weight" not in tensors:
     raise UserError(
       f"{folder} has no classifier.weight: it is a backbone, not a checkpoint "

@@ -149,11 +149,14 @@ def _tasks(backbone: str, features: str, length: int) -> _Tasks:
   )
   encoder = dataclasses.replace(
     found.encoder,
-    max_positions=positions + found.encoder.position_offset,
+    # Where positions do not start at 0, it needs more of them.
+    max_positions=positions
+    + found.encoder.max_positions
+    - found.encoder.max_length,
     hidden_dropout=config.dropout,
     attention_dropout=config.dropout,
   )
-  tokenizer = Tokenizer(found.folder, found.is_roberta, positions)
+  tokenizer = Tokenizer(found.folder, found.family.pairs, positions)
   names = ("detector", "classifier", "tagger")
   settings = {name: task_settings(config, name) for name in names}
   shared = encoder, tokenizer

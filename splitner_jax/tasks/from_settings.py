@@ -8,8 +8,8 @@ from splitner_jax.data.sentences import Sentence
 from splitner_jax.data.tags import MODEL_SCHEMES, LabelScheme
 from splitner_jax.inputs import patterns, questions
 from splitner_jax.inputs.tokenizer import Tokenizer
-from splitner_jax.models.bert import EncoderConfig
 from splitner_jax.models.heads import TokenClassifier
+from splitner_jax.models.transformer import EncoderConfig
 from splitner_jax.pretrained import Head
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks.base import check_room, choice
@@ -183,7 +183,7 @@ def _token_task(
       )
     features = head.features
     vocabs = head.char_vocab_size, head.pattern_vocab_size
-  specials = 4 if double_sep and tokenizer.is_roberta else 3
+  specials = 2 + (tokenizer.pairs.separators if double_sep else 1)
   check_room(tokenizer, specials + int(tokenizer(questions).sizes().max()))
   return TokenTask(
     name=name,

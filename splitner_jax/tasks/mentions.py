@@ -19,8 +19,8 @@ from splitner_jax.inputs.mention_examples import (
   Place,
 )
 from splitner_jax.inputs.tokenizer import Tokenizer
-from splitner_jax.models.bert import EncoderConfig
 from splitner_jax.models.heads import POOLINGS, PooledClassifier
+from splitner_jax.models.transformer import EncoderConfig
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks.base import (
   ForwardFn,
@@ -184,7 +184,7 @@ def span_classification(
   Raises:
     UserError: a setting has no meaning.
   """
-  check_room(tokenizer, 4 + tokenizer.is_roberta)
+  check_room(tokenizer, 3 + tokenizer.pairs.separators)
   context, max_context = _context(settings)
   shared = choice("classifier.context", context, CONTEXTS) == "shared"
   # What a checkpoint learned is the paper's form.

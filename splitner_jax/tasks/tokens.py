@@ -43,7 +43,8 @@ class TokenTask:
       tokens too.
     features: any of "char", "pattern", "pos".
     pos_tags: the parts of speech that the feature "pos" knows.
-    double_sep: whether RoBERTa has two separators after the question.
+    double_sep: whether all the separators of the backbone's family stand after
+      the question, of which RoBERTa has two; if not, one.
   """
 
   name: str
@@ -76,7 +77,7 @@ class TokenTask:
   @property
   def _separators(self) -> int:
     """How many stand between question and sentence."""
-    return 2 if self.double_sep and self.tokenizer.is_roberta else 1
+    return self.tokenizer.pairs.separators if self.double_sep else 1
 
   def _windows(
     self,
@@ -144,7 +145,7 @@ class TokenTask:
       before += [question, *[sep] * self._separators]
       types = [0] * len(before)
     joined = np.stack([*before, here, sep], axis=1)
-    second = int(len(before) > 1 and not self.tokenizer.is_roberta)
+    second = self.tokenizer.pairs.second_type if len(before) > 1 else 0
     tokens = join_tokens(
       words, joined[..., 0], joined[..., 1], [*types, second, second]
     )

@@ -1,0 +1,15 @@
+"""The families of backbones; each is a module of its own."""
+
+from splitner_jax.pretrained.bert import BERT, ROBERTA
+from splitner_jax.pretrained.electra import ELECTRA
+from splitner_jax.pretrained.family import Family
+
+FAMILIES: dict[str, Family] = {
+  family.name: family
+  for family in (
+    BERT,
+    ROBERTA,
+    ELECTRA,
+  )
+}
+"""By the name of each, the published `model_type`."""
