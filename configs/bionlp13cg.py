@@ -1,6 +1,6 @@
 """BioNLP 2013 Cancer Genetics: 3,033 sentences of abstracts, 16 types.
 
-    python -m splitner_jax.main --config=configs/bionlp13cg.py
+    splitner train --config=configs/bionlp13cg.py
 
 With --config.backbone=minilm --config.epochs=3 --config.learning_rate=1e-4:
 about half an hour on 2 CPU cores, F1 about 76 over all test sentences.
@@ -8,11 +8,11 @@ about half an hour on 2 CPU cores, F1 about 76 over all test sentences.
 SciBERT, the paper's backbone, publishes its weights as `pytorch_model.bin`.
 """
 
-from configs import common
+from splitner_jax.experiment import default_config
 
 
 def get_config(variant: str | None = None):
-  config = common.get_config()
+  config = default_config.get_config()
   config.data.name = "bionlp13cg"
   config.backbone = "allenai/scibert_scivocab_uncased"
-  return common.with_variant(config, variant)
+  return default_config.with_variant(config, variant)

@@ -1,4 +1,4 @@
-"""What the configs beside this file start from; the package has it."""
+"""What every config starts from; the package has it, for all of them."""
 
 from splitner_jax.experiment.default_config import (
   VARIANTS,

@@ -1,15 +1,15 @@
 """WNUT 2017 emerging entities: 3,394 tweets and posts to train, 6 types.
 
-python -m splitner_jax.main --config=configs/wnut17.py
+splitner train --config=configs/wnut17.py
 
 With the small backbone, `configs/wnut17.py:minilm`: about 10 minutes on 2
 CPU cores, F1 about 45 over all test sentences.
 """
 
-from configs import common
+from splitner_jax.experiment import default_config
 
 
 def get_config(variant: str | None = None):
-  config = common.get_config()
+  config = default_config.get_config()
   config.data.name = "wnut17"
-  return common.with_variant(config, variant)
+  return default_config.with_variant(config, variant)

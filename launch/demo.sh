@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole of SplitNER in minutes: sets up, trains on the demo corpus that
 # ships with the package, prints the scores and tags a few sentences.
-#   launch/demo.sh [arguments of splitner_jax.main, --workdir apart]
+#   launch/demo.sh [arguments of `splitner train`, --workdir apart]
 set -euo pipefail
 
 for argument in "$@"; do
@@ -28,10 +28,9 @@ Samples were washed with 2-propanol and dried over magnesium sulfate.
 TEXT
 cat <<'NEXT'
 
-model:   runs/demo/model     (python -m splitner_jax.predict --model=runs/demo/model)
+model:   runs/demo/model     (splitner predict --model=runs/demo/model)
 report:  runs/demo/report.md (and report.json; predictions/ beside it)
-next:    your own files:
-  python -m splitner_jax.main --config=configs/files.py --check \
-    --config.data.train=train.tsv --config.data.dev=dev.tsv
-  the same without --check trains on them.
+next:    your own files, after `source .venv/bin/activate`:
+  splitner check --train=train.tsv --dev=dev.tsv
+  splitner train --train=train.tsv --dev=dev.tsv
 NEXT

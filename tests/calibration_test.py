@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import json
 import pathlib
-import shutil
 from typing import Any
 from unittest import mock
 
@@ -339,14 +338,12 @@ def test_mistakes_are_one_line(model, dev, tmp_path, monkeypatch, capsys):
   (other := tmp_path / "other").mkdir()
   empty = tmp_path / "empty.tsv"
   empty.write_text("a O\n")
-  inside = pathlib.Path(shutil.copy(dev, model / "dev.jsonl"))
   good = {"model": model, "data": dev, "target": "f1"}
   before = (model / "config.json").read_bytes()
   for message, change in {
     "--model is missing": {"model": ""},
     "no such file": {"data": tmp_path / "no.tsv"},
     "has no mentions": {"data": empty},
-    "is in the model's folder": {"data": inside},
     "no/folder is no folder": {"model": "no/folder"},
     f"{other}: no model of splitner_jax": {"model": other},
     "--target: 'best' is none of": {"target": "best"},

@@ -380,6 +380,8 @@ def test_written_files(tmp_path):
   assert (tmp_path / "again.png").read_bytes() != picture
   with pytest.raises(UserError, match="cannot be written"):
     error_analysis.write(analysis, tmp_path / "nowhere", "test")
+  with pytest.raises(UserError, match="cannot be written"):
+    error_analysis.draw_confusion(analysis, tmp_path / "nowhere" / "a.png")
 
 
 @pytest.mark.parametrize("types", [6, 18])

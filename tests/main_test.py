@@ -54,7 +54,6 @@ def test_help():
     ([], "--train is missing; give --train=FILE and --dev=FILE, or a --config"),
     (["--config.epochs=2"], "--train is missing; give --train=FILE and --dev="),
     (["--config=configs/files.py"], "--train is missing; give --train=FILE"),
-    (["--train=no.tsv"], "config.data.dev: not set; name a file with --dev=FI"),
     (["--config.nonsense=1"], "config.nonsense: no such field; splitner_jax/"),
     (
       ["--config=configs/wnut17.py", "--dev=a.tsv"],

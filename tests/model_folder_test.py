@@ -127,8 +127,12 @@ def test_the_format_stays(kind: str, tmp_path: pathlib.Path):
     assert tagger["question"] == tagger["asked"][0]["question"]
 
 
-def _name_family(config, *, is_roberta: bool) -> None:
-  """As until format 3, when there were two."""
+def _age(config, *, version: int = 3, is_roberta: bool = False) -> None:
+  """As until format 3: two families, and each task's part of the decoding."""
+  config["format_version"] = version
+  del config["decoding"]
+  config["thresholds"] = {"default": 0.2, "per_type": {"thing": 0.6}}
+  config["tasks"]["detector"]["o_bias"] = -1.0
   for fields in config["tasks"].values():
     del fields["encoder"]["family"]
     fields["is_roberta"] = is_roberta
@@ -136,7 +140,7 @@ def _name_family(config, *, is_roberta: bool) -> None:
 
 @pytest.mark.parametrize("is_roberta", [False, True])
 def test_families_of_older_formats(copy: pathlib.Path, is_roberta: bool):
-  edit(copy, lambda c: _name_family(c, is_roberta=is_roberta))
+  edit(copy, lambda c: _age(c, is_roberta=is_roberta))
   for task in model_folder.load(str(copy)).tasks.values():
     name = "roberta" if is_roberta else "bert"
     assert task.model.encoder.family == name
@@ -166,10 +170,7 @@ def test_older_formats(
   model_folder.save(tmp_path / "model", made)
 
   def age(config):
-    config["format_version"] = version
-    del config["decoding"]
-    config["thresholds"] = {"default": 0.2, "per_type": {"thing": 0.6}}
-    config["tasks"]["detector"]["o_bias"] = -1.0
+    _age(config, version=version)
     fields = config["tasks"]["classifier"]
     if version > 1:
       config["min_score"] = 0.3
@@ -178,7 +179,6 @@ def test_older_formats(
       fields["context"] = max_context
       for name in ("max_context", "positions", *missing):
         del fields[name]
-    _name_family(config, is_roberta=False)
 
   edit(tmp_path / "model", age)
   loaded = model_folder.load(str(tmp_path / "model"))
@@ -220,62 +220,6 @@ def test_each_task_may_have_its_tokenizer(tmp_path: pathlib.Path):
       t([["Ada"]]) for t in (task.tokenizer, loaded.tasks[name].tokenizer)
     )
     assert mine.ids.tolist() == theirs.ids.tolist()
-
-
-def test_a_model_is_replaced(copy: pathlib.Path, trained: NerModel):
-  (copy / "left-over").write_text("")
-  model_folder.save(copy, dataclasses.replace(trained, card="new"))
-  assert "left-over" not in names(copy)
-  assert (copy / "README.md").read_text() == "new"
-  assert names(copy.parent) == ["model", *(f"model/{n}" for n in names(copy))]
-
-
-def test_an_empty_folder_is_used(tmp_path: pathlib.Path, trained: NerModel):
-  model_folder.save(tmp_path, trained)
-  assert "config.json" in names(tmp_path)
-
-
-def test_anything_else_is_left_alone(tmp_path: pathlib.Path, trained: NerModel):
-  (tmp_path / "thesis.tex").write_text("x")
-  for target in (tmp_path, tmp_path / "thesis.tex"):
-    with pytest.raises(UserError, match="is no model; give another folder"):
-      model_folder.save(target, trained)
-  with pytest.raises(UserError, match=r"cannot be written \(Not a directory"):
-    model_folder.save(tmp_path / "thesis.tex" / "model", trained)
-  assert names(tmp_path) == ["thesis.tex"]
-
-
-def test_whole_or_not_at_all(
-  copy: pathlib.Path, trained: NerModel, monkeypatch: pytest.MonkeyPatch
-):
-  before = names(copy.parent)
-
-  def full(*_):
-    raise OSError(28, "No space left on device")
-
-  monkeypatch.setattr(model_folder, "to_bytes", full)
-  with pytest.raises(UserError, match="No space left"):
-    model_folder.save(copy, trained)
-  assert names(copy.parent) == before
-  assert model_folder.load(str(copy)).card == trained.card
-
-
-def test_a_failed_rename_keeps_what_was_there(
-  copy: pathlib.Path, trained: NerModel, monkeypatch: pytest.MonkeyPatch
-):
-  replace = pathlib.Path.replace
-
-  def refuse(self: pathlib.Path, target: pathlib.Path):
-    if self.suffix == ".tmp":
-      raise OSError(13, "Permission denied")
-    return replace(self, target)
-
-  monkeypatch.setattr(pathlib.Path, "replace", refuse)
-  for target in (copy, copy.with_name("new")):
-    with pytest.raises(UserError, match="Permission denied"):
-      model_folder.save(target, dataclasses.replace(trained, card="new"))
-  assert names(copy.parent) == ["model", *(f"model/{n}" for n in names(copy))]
-  assert (copy / "README.md").read_text() == trained.card
 
 
 def edit(folder: pathlib.Path, change) -> None:
@@ -335,7 +279,7 @@ def tensors(folder: pathlib.Path, change) -> None:
       lambda f: edit(
         f, lambda c: c["tasks"]["detector"]["encoder"].pop("family")
       ),
-      "'is_roberta' is missing",
+      "'family' is missing",
     ),
     (
       lambda f: (f / "detector.safetensors").unlink(),

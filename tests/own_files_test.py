@@ -226,7 +226,9 @@ def test_train_is_not_set(files: list[str]) -> None:
 
 def test_neither_dev_nor_fraction(files: list[str]) -> None:
   message = _message(files[0], None, files[2])
-  assert message.startswith("config.data.dev: not set; name a file")
+  assert message.startswith(
+    "config.data.dev: not set; name a file with --dev=FILE"
+  )
   assert "config.data.dev_fraction" in message
 
 

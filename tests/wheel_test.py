@@ -107,12 +107,12 @@ def test_from_files_to_scores_without_a_checkout(
       "emerging.test.annotated",
     )
   )
-  data = [f"--train={train}", f"--dev={dev}", f"--test={test}"]
-  assert "40         12         12" in _run(splitner, "check", *data).stdout
   _run(
     splitner,
     "train",
-    *data,
+    f"--train={train}",
+    f"--dev={dev}",
+    f"--test={test}",
     f"--backbone={tiny.make_backbone(tmp_path / 'backbone')}",
     "--config.epochs=1",
     "--config.max_length=160",
@@ -140,6 +140,11 @@ def test_from_files_to_scores_without_a_checkout(
   for key in ("all_sentences", "interval", "detection", "per_sentence"):
     assert scores[key] == report["test"][key]
   assert scores["all_sentences"]["predicted"] > 0
+
+  # A config of a checkout needs nothing beside it.
+  config = f"--config={runs.ROOT / 'configs/wnut17.py'}"
+  said = _run(splitner, "train", config, "--config.no=1", status=1).stderr
+  assert said.startswith("error: config.no: no such field; ")
 
   said = _run(python, "-m", "splitner_jax.reproduce", "table2", status=1).stderr
   assert said.startswith("error: splitner_jax.reproduce reads the configs of ")

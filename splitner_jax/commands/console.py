@@ -4,6 +4,7 @@ Nothing but the chosen command's module is imported.
 """
 
 import difflib
+import os
 import sys
 
 import splitner_jax
@@ -53,6 +54,8 @@ def main() -> None:
     near = difflib.get_close_matches(name, COMMANDS, 1)
     hint = f"did you mean {near[0]}?" if near else "splitner --help lists them"
     cli.fail(f"{name!r} is no command of splitner; {hint}")
+  # As with `python -m`: a config may import what lies beside it.
+  sys.path.append(os.getcwd())
   # What messages and the help of a command call the program.
   sys.argv = [f"splitner {name}", *rest]
   cli.run(name)

@@ -118,16 +118,11 @@ def tune_folder(model: str, data: str, target: Target) -> str:
       f"--model: {model} is no folder; give one, for the thresholds are "
       "written into it"
     )
-  if folder.resolve() in pathlib.Path(data).resolve().parents:
-    raise UserError(
-      f"--data: {data} is in the model's folder, which will be replaced; move "
-      "the file"
-    )
   sentences = formats.read(data)
   if not any(s.spans for s in sentences):
     raise UserError(f"--data: {data} has no mentions; give a labelled file")
   tuned, text = tune(model_folder.load(model), sentences, target)
-  model_folder.save(model, tuned)
+  model_folder.save_decoding(folder, tuned.decoding)
   return text
 
 

@@ -1,6 +1,6 @@
-"""The published folder of a trained system: made to be shared and loaded.
+"""The published folder of a model: made to be shared and loaded.
 
-  config.json             the tasks' settings, thresholds, how text is split
+  config.json             the tasks' settings, decoding, how text is split
   TASK.safetensors        parameters of each task, float32, our own names
   tokenizer files         of all tasks; in TASK/ where the tasks' differ
   README.md               the model card
@@ -23,48 +23,18 @@ from flax import traverse_util
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
 
-import splitner_jax
-from splitner_jax.data.tags import LabelScheme
 from splitner_jax.data.text import TextStyle
+from splitner_jax.inference import model_config
 from splitner_jax.inference.ner_model import NerModel
-from splitner_jax.inputs.mention_examples import CONTEXTS, PLACES
 from splitner_jax.inputs.tokenizer import Tokenizer
-from splitner_jax.models.heads import (
-  POOLINGS,
-  PooledClassifier,
-  TokenClassifier,
-)
 from splitner_jax.models.shapes import parameter_shapes
-from splitner_jax.models.transformer import EncoderConfig
-from splitner_jax.pretrained import FAMILIES, Family
 from splitner_jax.pretrained.folders import TOKENIZER_FILES, folder_or_download
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.tasks import AnyTask, MentionTask, TokenTask
-from splitner_jax.tasks.decoding import Decoding, Thresholds
-from splitner_jax.tasks.systems import SYSTEMS, SystemKind
-
-FORMAT_VERSION = 4
-"""Raised when an older program could not read the folder correctly."""
-
-# What older folders leave out.
-_SINCE_1: dict[str, dict[str, Any]] = {
-  "mention": {
-    "none_class": False,
-    "pooling": "cls",
-    "positions": "question",
-    "question": ["What", "is", "{mention}", "?"],
-  },
-  "token": {"pos_tags": [], "double_sep": False, "pos_vocab_size": 0},
-}
-
-# Of `models.heads.TokenClassifier`.
-_HEAD_FIELDS = (
-  "char_vocab_size",
-  "pattern_vocab_size",
-  "mask_char_padding",
-  "pos_vocab_size",
-)
+from splitner_jax.runtime.files import write_whole
+from splitner_jax.tasks import TASK_KINDS, AnyTask
+from splitner_jax.tasks.decoding import Decoding
+from splitner_jax.tasks.systems import SYSTEMS
 
 _FILES = (
   "config.json",
@@ -76,7 +46,7 @@ _FILES = (
 
 
 def save(folder: str | os.PathLike[str], model: NerModel) -> None:
-  """Writes the folder: whole or not at all.
+  """Writes the folder: whole or not at all, whenever the process ends.
 
   Args:
     folder: to be made. A folder of a model that is there is replaced.
@@ -85,31 +55,64 @@ def save(folder: str | os.PathLike[str], model: NerModel) -> None:
     UserError: there is another folder or file, or it cannot be written.
   """
   folder = pathlib.Path(os.path.abspath(folder))
+  _recover(folder)
   occupied = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
   if occupied and not _is_model(folder):
     raise UserError(
       f"{folder}: is there already and is no model; give another folder"
     )
-  unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-  previous = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+  new, previous = _beside(folder)
   try:
-    unfinished.mkdir(parents=True)
-    _write(unfinished, model)
+    for left in (new, previous):
+      shutil.rmtree(left, ignore_errors=True)
+    new.mkdir(parents=True)
+    _write(new, model)
+    # One of the two is whole at any moment; see `_recover`.
     with contextlib.suppress(FileNotFoundError):
-      folder.replace(previous)
-    try:
-      unfinished.replace(folder)
-    except OSError:
-      with contextlib.suppress(FileNotFoundError):
-        previous.replace(folder)
-      raise
+      folder.rename(previous)
+    new.rename(folder)
   except OSError as e:
+    _recover(folder)
     raise UserError(
       f"{folder}: cannot be written ({e.strerror}); check the folder"
     ) from e
   finally:
-    shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.rmtree(previous, ignore_errors=True)
+    if folder.exists():
+      for left in (new, previous):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _beside(folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+  """Where a folder's next version is written, and its last one goes."""
+  return tuple(  # type: ignore[return-value]
+    folder.with_name(f".{folder.name}.{name}") for name in ("new", "previous")
+  )
+
+
+def _recover(folder: pathlib.Path) -> None:
+  """Ends the replacement of a folder if it was cut off half-way.
+
+  Then nothing has the folder's name; the next version is whole, for its
+  config.json is written last, or else the last one is.
+  """
+  if folder.exists():
+    return
+  for version in _beside(folder):
+    if _is_model(version) and not folder.exists():
+      with contextlib.suppress(OSError):
+        version.rename(folder)
+
+
+def save_decoding(folder: str | os.PathLike[str], decoding: Decoding) -> None:
+  """Changes how a folder's model decodes: rewrites config.json alone.
+
+  Raises:
+    UserError: it is no folder of a model, or cannot be written.
+  """
+  folder = pathlib.Path(folder)
+  config = _read_config(folder)
+  config["decoding"] = dataclasses.asdict(decoding)
+  write_whole(folder / "config.json", [_json(config)])
 
 
 def _is_model(folder: pathlib.Path) -> bool:
@@ -120,22 +123,16 @@ def _is_model(folder: pathlib.Path) -> bool:
     return False
 
 
+def _json(config: dict[str, Any]) -> str:
+  return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+
+
 def _write(folder: pathlib.Path, model: NerModel) -> None:
   tokenizers = [task.tokenizer for task in model.tasks.values()]
   shared = all(_same(tokenizers[0], other) for other in tokenizers)
-  config: dict[str, Any] = {
-    "library": "splitner_jax",
-    "version": splitner_jax.__version__,
-    "format_version": FORMAT_VERSION,
-    "system": model.kind.name,
-    "tasks": {},
-    "decoding": dataclasses.asdict(model.decoding),
-    "text_style": dataclasses.asdict(model.text_style),
-  }
+  places = {name: "." if shared else name for name in model.tasks}
   for name, task in model.tasks.items():
-    where = "." if shared else name
-    config["tasks"][name] = {"tokenizer": where, **_describe(task)}
-    task.tokenizer.fast.save_pretrained(folder / where)
+    task.tokenizer.fast.save_pretrained(folder / places[name])
     flat = traverse_util.flatten_dict(
       devices.to_host(model.params[name]), sep="/"
     )
@@ -144,9 +141,9 @@ def _write(folder: pathlib.Path, model: NerModel) -> None:
       {key: np.ascontiguousarray(x, np.float32) for key, x in flat.items()}
     )
     (folder / f"{name}.safetensors").write_bytes(data)
-  text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-  (folder / "config.json").write_text(text, encoding="utf-8")
   (folder / "README.md").write_text(model.card, encoding="utf-8")
+  text = _json(model_config.describe(model, places))
+  write_whole(folder / "config.json", [text])
 
 
 def _same(one: Tokenizer, other: Tokenizer) -> bool:
@@ -156,51 +153,6 @@ def _same(one: Tokenizer, other: Tokenizer) -> bool:
     and one.fast.backend_tokenizer.to_str()
     == other.fast.backend_tokenizer.to_str()
   )
-
-
-def _describe(task: AnyTask) -> dict[str, Any]:
-  """A task's part of config.json; `_make_task` undoes it."""
-  encoder = dataclasses.asdict(task.model.encoder)
-  del encoder["dtype"]  # The machine's choice, not the model's.
-  common = {
-    "encoder": encoder,
-    "reference": task.tokenizer.reference,
-    "max_length": task.tokenizer.max_length,
-  }
-  if isinstance(task, MentionTask):
-    return {
-      "kind": "mention",
-      **common,
-      "labels": list(task.labels),
-      "none_class": task.none_class,
-      "pooling": task.model.pooling,
-      "question": list(task.question),
-      "context": task.context,
-      "max_context": task.max_context,
-      "positions": task.positions,
-    }
-  asked: dict[str, Any] = {"kind": "token"}
-  if task.asked:
-    asked = {
-      "kind": "type questions",
-      "asked": [
-        {"type": label, "question": list(words)}
-        for label, words in zip(task.asked, task.questions, strict=True)
-      ],
-    }
-  longest = max(task.questions, key=len)
-  return {
-    **asked,
-    **common,
-    "scheme": task.scheme.name,
-    "types": list(task.scheme.types),
-    "question": list(longest),
-    "labels_on": task.labels_on,
-    "features": list(task.features),
-    "pos_tags": list(task.pos_tags),
-    "double_sep": task.double_sep,
-    **{field: getattr(task.model, field) for field in _HEAD_FIELDS},
-  }
 
 
 def load(name: str, *, compute_dtype: str = "auto") -> NerModel:
@@ -215,6 +167,7 @@ def load(name: str, *, compute_dtype: str = "auto") -> NerModel:
       them.
   """
   dtype = devices.compute_dtype(compute_dtype)
+  _recover(pathlib.Path(os.path.abspath(name)))
   folder = pathlib.Path(folder_or_download(str(name), _FILES))
   config = _read_config(folder)
   with _blamed_on(folder / "config.json"):
@@ -223,7 +176,7 @@ def load(name: str, *, compute_dtype: str = "auto") -> NerModel:
         f"system {config['system']!r} is none of {', '.join(SYSTEMS)}"
       )
     kind = SYSTEMS[config["system"]]
-    decoding = _read_decoding(config, kind)
+    decoding = model_config.decoding(config["decoding"])
     text_style = TextStyle(**config["text_style"])
     fields = {name: dict(config["tasks"][name]) for name in kind.task_names}
   tasks, params = {}, {}
@@ -235,27 +188,8 @@ def load(name: str, *, compute_dtype: str = "auto") -> NerModel:
   return NerModel(kind, tasks, params, decoding, text_style, text)
 
 
-def _read_decoding(config: dict[str, Any], kind: SystemKind[Any]) -> Decoding:
-  """The decoding of a folder, whatever its format."""
-  if config["format_version"] >= 4:
-    fields = config["decoding"]
-    found = fields["thresholds"]
-    bias, temperature = fields["outside_bias"], fields["temperature"]
-    least = 0.0
-  else:
-    # It was among the tasks' fields, with a least score beside the thresholds.
-    tasks, found = config["tasks"], config["thresholds"]
-    bias = tasks[kind.detection_task]["o_bias"]
-    temperature = tasks.get("classifier", {}).get("temperature", 1.0)
-    least = float(config.get("min_score", 0.0))
-  thresholds = Thresholds(
-    max(least, float(found["default"])),
-    {k: max(least, float(v)) for k, v in found["per_type"].items()},
-  )
-  return Decoding(float(bias), float(temperature), thresholds)
-
-
 def _read_config(folder: pathlib.Path) -> dict[str, Any]:
+  """The fields of config.json, in the newest format."""
   path = folder / "config.json"
   if not _is_model(folder):
     raise UserError(
@@ -264,12 +198,14 @@ def _read_config(folder: pathlib.Path) -> dict[str, Any]:
     )
   config = json.loads(path.read_text(encoding="utf-8"))
   version = config.get("format_version")
-  if not isinstance(version, int) or version > FORMAT_VERSION:
+  newest = model_config.FORMAT_VERSION
+  if not isinstance(version, int) or version > newest:
     raise UserError(
-      f"{path}: format {version} is newer than this program reads "
-      f"({FORMAT_VERSION}); upgrade splitner_jax"
+      f"{path}: format {version} is newer than this program reads ({newest}); "
+      "upgrade splitner_jax"
     )
-  return config
+  with _blamed_on(path):
+    return model_config.upgraded(config)
 
 
 @contextlib.contextmanager
@@ -285,90 +221,28 @@ def _blamed_on(path: pathlib.Path) -> Iterator[None]:
     ) from e
 
 
-def _make_encoder(
-  fields: dict[str, Any], dtype: str
-) -> tuple[Family, EncoderConfig]:
-  """Family and config of a task's encoder."""
-  sizes = dict(fields["encoder"])
-  if "family" not in sizes:  # Until format 3 there were two.
-    sizes["family"] = "roberta" if fields["is_roberta"] else "bert"
-  name = sizes["family"]
-  if name not in FAMILIES:
-    raise ValueError(f"family {name!r} is none of {', '.join(FAMILIES)}")
-  family = FAMILIES[name]
-  return family, family.config(**sizes, dtype=dtype)
-
-
 def _make_task(
   folder: pathlib.Path, name: str, fields: dict[str, Any], dtype: str
 ) -> AnyTask:
   with _blamed_on(folder / "config.json"):
-    where = fields["tokenizer"]
+    where, length = fields["tokenizer"], fields["max_length"]
     if where not in (".", name):
       raise ValueError(f"tokenizer {where!r} is no folder of a task")
-    family, encoder = _make_encoder(fields, dtype)
-    reading = family.pairs, fields["max_length"], fields["reference"]
-    if fields["max_length"] > encoder.max_length:
-      # A gather beyond the positions would raise nothing.
+    family, encoder = model_config.encoder(fields["encoder"], length, dtype)
+    if fields["kind"] not in TASK_KINDS:
       raise ValueError(
-        f"max_length {fields['max_length']} is more than the "
-        f"{encoder.max_length} that the encoder can read"
+        f"kind {fields['kind']!r} is none of {', '.join(TASK_KINDS)}"
       )
-    fields = _SINCE_1.get(fields["kind"], {}) | fields
+    restore = TASK_KINDS[fields["kind"]].restore
+    reference = fields["reference"]
   if not any((folder / where / f).is_file() for f in TOKENIZER_FILES):
     raise UserError(
       f"{folder / where}: the tokenizer's files are missing; get the folder "
       "again"
     )
-  tokenizer = Tokenizer(str(folder / where), *reading)
+  tokenizer = Tokenizer(str(folder / where), family.pairs, length, reference)
   with _blamed_on(folder / "config.json"):
-    if fields["kind"] == "mention":
-      if "max_context" not in fields:  # Until format 2 that was `context`.
-        fields |= {"context": "own", "max_context": fields["context"]}
-      for key, options in (
-        ("context", CONTEXTS),
-        ("positions", PLACES),
-        ("pooling", POOLINGS),
-      ):
-        if fields[key] not in options:
-          raise ValueError(
-            f"{key} {fields[key]!r} is none of {', '.join(options)}"
-          )
-      labels, none_class = tuple(fields["labels"]), fields["none_class"]
-      return MentionTask(
-        name=name,
-        model=PooledClassifier(
-          encoder, len(labels) + none_class, fields["pooling"]
-        ),
-        tokenizer=tokenizer,
-        labels=labels,
-        none_class=none_class,
-        question=tuple(fields["question"]),
-        context=fields["context"],
-        max_context=fields["max_context"],
-        positions=fields["positions"],
-      )
-    scheme = LabelScheme(fields["scheme"], tuple(fields["types"]))
-    features = tuple(fields["features"])
-    asked = fields.get("asked", [])
-    return TokenTask(
-      name=name,
-      model=TokenClassifier(
-        encoder,
-        len(scheme.labels),
-        features,
-        **{field: fields[field] for field in _HEAD_FIELDS},
-      ),
-      tokenizer=tokenizer,
-      scheme=scheme,
-      questions=tuple(tuple(each["question"]) for each in asked)
-      or (tuple(fields["question"]),),
-      asked=tuple(each["type"] for each in asked),
-      labels_on=fields["labels_on"],
-      features=features,
-      pos_tags=tuple(fields["pos_tags"]),
-      double_sep=fields["double_sep"],
-    )
+    return restore(name, fields, encoder, tokenizer)
 
 
 def _read_params(path: pathlib.Path, task: AnyTask) -> Any:

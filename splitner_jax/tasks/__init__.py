@@ -18,7 +18,15 @@ from splitner_jax.tasks.tokens import TokenTask
 
 AnyTask = TokenTask | MentionTask
 
+TASK_KINDS: dict[str, type[AnyTask]] = {
+  "token": TokenTask,
+  "type questions": TokenTask,
+  "mention": MentionTask,
+}
+"""What a model's folder calls the kinds of tasks."""
+
 __all__ = [
+  "TASK_KINDS",
   "AnyTask",
   "ForwardFn",
   "MentionTask",

@@ -150,6 +150,52 @@ class MentionTask:
       for label, score in zip(best.tolist(), scores.tolist(), strict=True)
     ]
 
+  def describe(self) -> dict[str, Any]:
+    """Its fields in a model's folder; `restore` undoes it."""
+    return {
+      "kind": "mention",
+      "labels": list(self.labels),
+      "none_class": self.none_class,
+      "pooling": self.model.pooling,
+      "question": list(self.question),
+      "context": self.context,
+      "max_context": self.max_context,
+      "positions": self.positions,
+    }
+
+  @classmethod
+  def restore(
+    cls,
+    name: str,
+    fields: dict[str, Any],
+    encoder: EncoderConfig,
+    tokenizer: Tokenizer,
+  ) -> "MentionTask":
+    """The task that `describe` made fields of."""
+    for key, options in (
+      ("context", CONTEXTS),
+      ("positions", PLACES),
+      ("pooling", POOLINGS),
+    ):
+      if fields[key] not in options:
+        raise ValueError(
+          f"{key} {fields[key]!r} is none of {', '.join(options)}"
+        )
+    labels, none_class = tuple(fields["labels"]), fields["none_class"]
+    return cls(
+      name=name,
+      model=PooledClassifier(
+        encoder, len(labels) + none_class, fields["pooling"]
+      ),
+      tokenizer=tokenizer,
+      labels=labels,
+      none_class=none_class,
+      question=tuple(fields["question"]),
+      context=fields["context"],
+      max_context=fields["max_context"],
+      positions=fields["positions"],
+    )
+
   def evaluate(
     self,
     forward: ForwardFn,

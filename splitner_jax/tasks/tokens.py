@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from flax import linen as nn
 
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.data.tags import LabelScheme
@@ -18,6 +17,8 @@ from splitner_jax.inputs.tokenizer import (
   stitch,
   windows,
 )
+from splitner_jax.models.heads import TokenClassifier
+from splitner_jax.models.transformer import EncoderConfig
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks.base import ForwardFn, log_softmax
 from splitner_jax.tasks.decoding import Decoding
@@ -25,6 +26,14 @@ from splitner_jax.tasks.overlaps import likeliest
 
 LABELS_ON = ("first_subtoken", "all_tokens")
 """The values of `labels_on`."""
+
+# What a model's folder says of the head.
+_HEAD_FIELDS = (
+  "char_vocab_size",
+  "pattern_vocab_size",
+  "mask_char_padding",
+  "pos_vocab_size",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +57,7 @@ class TokenTask:
   """
 
   name: str
-  model: nn.Module
+  model: TokenClassifier
   tokenizer: Tokenizer
   scheme: LabelScheme
   questions: tuple[tuple[str, ...], ...]
@@ -299,6 +308,61 @@ class TokenTask:
       ScoredSpan(*span, float(np.exp(best[span.start : span.end].mean())))
       for span in self.scheme.decode(labels.tolist())
     ]
+
+  def describe(self) -> dict[str, Any]:
+    """Its fields in a model's folder; `restore` undoes it."""
+    asked: dict[str, Any] = {"kind": "token"}
+    if self.asked:
+      asked = {
+        "kind": "type questions",
+        "asked": [
+          {"type": label, "question": list(words)}
+          for label, words in zip(self.asked, self.questions, strict=True)
+        ],
+      }
+    longest = max(self.questions, key=len)
+    return {
+      **asked,
+      "scheme": self.scheme.name,
+      "types": list(self.scheme.types),
+      "question": list(longest),
+      "labels_on": self.labels_on,
+      "features": list(self.features),
+      "pos_tags": list(self.pos_tags),
+      "double_sep": self.double_sep,
+      **{field: getattr(self.model, field) for field in _HEAD_FIELDS},
+    }
+
+  @classmethod
+  def restore(
+    cls,
+    name: str,
+    fields: dict[str, Any],
+    encoder: EncoderConfig,
+    tokenizer: Tokenizer,
+  ) -> "TokenTask":
+    """The task that `describe` made fields of."""
+    scheme = LabelScheme(fields["scheme"], tuple(fields["types"]))
+    features = tuple(fields["features"])
+    asked = fields.get("asked", [])
+    return cls(
+      name=name,
+      model=TokenClassifier(
+        encoder,
+        len(scheme.labels),
+        features,
+        **{field: fields[field] for field in _HEAD_FIELDS},
+      ),
+      tokenizer=tokenizer,
+      scheme=scheme,
+      questions=tuple(tuple(each["question"]) for each in asked)
+      or (tuple(fields["question"]),),
+      asked=tuple(each["type"] for each in asked),
+      labels_on=fields["labels_on"],
+      features=features,
+      pos_tags=tuple(fields["pos_tags"]),
+      double_sep=fields["double_sep"],
+    )
 
   def evaluate(
     self,
