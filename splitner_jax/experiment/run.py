@@ -156,6 +156,8 @@ def _train(
     The model, the programs of its tasks, and of each what `loop.train` says.
   """
   corpus, kind = experiment.corpus, experiment.kind
+  parts = experiment.parts
+  made = {name: part.task for name, part in parts.items()}
   progress: dict[str, Any] = {}
   params: dict[str, Any] = {}
 
@@ -176,11 +178,11 @@ def _train(
     )
     return result
 
-  for name, part in experiment.parts.items():
+  for name, part in parts.items():
     sentences: Sequence[Sentence] = corpus.train
     dev: Sequence[Sentence] = corpus.dev
     if part.settings.get("none_class"):
-      detector = experiment.parts[kind.detection_task]
+      detector, task = parts[kind.detection_task], kind.detection(made)
       bias = detector.decoding.outside_bias
 
       def train_fold(
@@ -191,19 +193,16 @@ def _train(
         return Forward(part.programs, found, progress=True)
 
       sentences = cross_fitting.cross_fitted(
-        corpus.train, part.settings.folds, detector.task, train_fold, bias
+        corpus.train, part.settings.folds, task, train_fold, bias
       )
       forward = Forward(
         detector.programs, params[kind.detection_task], progress=True
       )
-      dev = cross_fitting.with_false_spans(
-        detector.task, forward, corpus.dev, bias
-      )
+      dev = cross_fitting.with_false_spans(task, forward, corpus.dev, bias)
     params[name] = trained(part, sentences, dev, name)
-  parts = experiment.parts
   model = NerModel(
     kind,
-    {name: part.task for name, part in parts.items()},
+    made,
     params,
     parts[kind.detection_task].decoding,
     TextStyle.of([s.words for s in corpus.train]),

@@ -3,12 +3,11 @@
 import dataclasses
 import functools
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from splitner_jax import pretrained, tasks
+from splitner_jax import pretrained
 from splitner_jax.data import corpora
 from splitner_jax.experiment.corpus import load_corpus
 from splitner_jax.experiment.settings import (
@@ -20,12 +19,11 @@ from splitner_jax.inputs import questions
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.runtime.devices import compute_dtype
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.tasks import AnyTask
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.from_settings import pos_tags
+from splitner_jax.tasks.source import TaskSource
 from splitner_jax.tasks.systems import SYSTEMS, SystemKind
-
-log = logging.getLogger(__name__)
-
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +38,7 @@ class Part:
     programs: the same for evaluation in training and afterwards.
   """
 
-  task: Any
+  task: AnyTask
   settings: ConfigDict
   backbone: pretrained.Backbone
 
@@ -102,51 +100,16 @@ def _part(config: ConfigDict, name: str, corpus: corpora.Corpus) -> Part:
   """A task, as its part of the config describes it."""
   settings = task_settings(config, name)
   backbone, tokenizer = _backbone(settings)
-  given = settings, backbone.encoder, tokenizer
-  head = pretrained.read_head(backbone.folder) if settings.checkpoint else None
-  tags = pos_tags(corpus.train)
-  task: tasks.AnyTask
-  if name == "detector":
-    task = tasks.span_detection(*given, head, tags)
-    return Part(task, settings, backbone)
-  types: Sequence[str] = corpus.types
-  if settings.checkpoint:
-    types = _checkpoint_types(settings, backbone, name, corpus.types)
-  if name == "classifier":
-    task = tasks.span_classification(*given, types)
-  elif config.system == "single_seqtag":
-    task = tasks.sequence_tagging(*given, types, head, tags)
-  else:
-    names = questions.parse_type_names(config.data.type_names)
-    task = tasks.type_questions(*given, types, names, head, tags)
-  return Part(task, settings, backbone)
-
-
-def _checkpoint_types(
-  settings: ConfigDict,
-  backbone: pretrained.Backbone,
-  name: str,
-  wanted: Sequence[str],
-) -> Sequence[str]:
-  """The entity types of a checkpoint, in its order."""
-  given = [label for label in settings.labels.split(",") if label]
-  types: Sequence[str] = given
-  if name == "classifier":
-    num_labels = pretrained.read_head(backbone.folder).num_labels
-    types = pretrained.entity_types(backbone.folder, num_labels, given)
-  elif not given:
-    raise UserError(
-      f"config.{name}.labels: not set; name the checkpoint's entity types in "
-      "their order, A,B,..."
-    )
-  unknown = sorted(set(wanted) - set(types))
-  if unknown:
-    raise UserError(
-      f"config.{name}.checkpoint: knows {', '.join(types)}, but the "
-      f"corpus has {', '.join(unknown)}; name its types by the corpus's "
-      f"names with --config.{name}.labels=A,B,..."
-    )
-  return types
+  source = TaskSource(
+    name,
+    settings,
+    backbone,
+    tokenizer,
+    corpus.types,
+    questions.parse_type_names(config.data.type_names),
+    pos_tags(corpus.train),
+  )
+  return Part(SYSTEMS[config.system].make(source), settings, backbone)
 
 
 def prepare(

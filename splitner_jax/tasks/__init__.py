@@ -14,9 +14,8 @@ from splitner_jax.tasks.from_settings import (
   type_questions,
 )
 from splitner_jax.tasks.mentions import MentionTask, span_classification
+from splitner_jax.tasks.systems.base import AnyTask
 from splitner_jax.tasks.tokens import TokenTask
-
-AnyTask = TokenTask | MentionTask
 
 TASK_KINDS: dict[str, type[AnyTask]] = {
   "token": TokenTask,

@@ -78,6 +78,7 @@ def sequence_tagging(
   types: Sequence[str],
   head: Head | None = None,
   pos_tags: tuple[str, ...] = (),
+  name: str = "tagger",
 ) -> TokenTask:
   """The baseline Single(SeqTag): boundaries and types in one label.
 
@@ -85,9 +86,10 @@ def sequence_tagging(
     settings: `config.tagger` with the common fields filled in.
     encoder, tokenizer, head, pos_tags: see `span_detection`.
     types: entity types, in the order of the labels.
+    name: of the task, and of the config's part.
   """
   return _token_task(
-    "tagger",
+    name,
     settings,
     encoder,
     tokenizer,

@@ -10,8 +10,11 @@ from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.tasks.base import ForwardFn
 from splitner_jax.tasks.decoding import Decoding
+from splitner_jax.tasks.mentions import MentionTask
+from splitner_jax.tasks.source import TaskSource
 from splitner_jax.tasks.tokens import TokenTask
 
+AnyTask = TokenTask | MentionTask
 Tasks = Mapping[str, Any]
 """The tasks of a system by name; which they are, its kind knows."""
 Forwards = Mapping[str, ForwardFn]
@@ -66,6 +69,14 @@ class SystemKind(abc.ABC, Generic[Reading]):
   task_names: ClassVar[tuple[str, ...]]
   detection_task: ClassVar[str]
   merge_repeats: ClassVar[bool] = True
+
+  @abc.abstractmethod
+  def make(self, source: TaskSource) -> AnyTask:
+    """The task of a name in `task_names`, which the source has.
+
+    Raises:
+      UserError: a setting has no meaning, or does not fit the checkpoint.
+    """
 
   def detection(self, tasks: Tasks) -> TokenTask:
     """The task that finds the spans."""

@@ -9,8 +9,14 @@ import numpy as np
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.tasks.decoding import Decoding
+from splitner_jax.tasks.from_settings import (
+  sequence_tagging,
+  type_questions,
+)
 from splitner_jax.tasks.overlaps import first_listed, likeliest
+from splitner_jax.tasks.source import TaskSource
 from splitner_jax.tasks.systems.base import (
+  AnyTask,
   Forwards,
   Mentions,
   Prediction,
@@ -65,6 +71,16 @@ class SequenceTagger(_Tagger):
   title: ClassVar[str] = "Single(SeqTag)"
   merge_repeats: ClassVar[bool] = False
 
+  def make(self, source: TaskSource) -> AnyTask:
+    return sequence_tagging(
+      source.settings,
+      source.encoder,
+      source.tokenizer,
+      source.types(one_label_each=False),
+      source.head,
+      source.pos_tags,
+    )
+
   def decode(
     self, tasks: Tasks, reading: TaggerReading, decoding: Decoding
   ) -> Prediction:
@@ -78,6 +94,17 @@ class TypeQuestions(_Tagger):
 
   name: ClassVar[str] = "single_qa"
   title: ClassVar[str] = "Single(QA)"
+
+  def make(self, source: TaskSource) -> AnyTask:
+    return type_questions(
+      source.settings,
+      source.encoder,
+      source.tokenizer,
+      source.types(one_label_each=False),
+      source.type_names,
+      source.head,
+      source.pos_tags,
+    )
 
   def decode(
     self, tasks: Tasks, reading: TaggerReading, decoding: Decoding

@@ -9,8 +9,15 @@ import numpy as np
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.tasks.decoding import Decoding
-from splitner_jax.tasks.mentions import NO_ENTITY, MentionTask
+from splitner_jax.tasks.from_settings import span_detection
+from splitner_jax.tasks.mentions import (
+  NO_ENTITY,
+  MentionTask,
+  span_classification,
+)
+from splitner_jax.tasks.source import TaskSource
 from splitner_jax.tasks.systems.base import (
+  AnyTask,
   Forwards,
   Prediction,
   SystemKind,
@@ -45,6 +52,12 @@ class TwoStepSystem(SystemKind[TwoStepReading]):
   title: ClassVar[str] = "SplitNER"
   task_names: ClassVar[tuple[str, ...]] = ("detector", "classifier")
   detection_task: ClassVar[str] = "detector"
+
+  def make(self, source: TaskSource) -> AnyTask:
+    given = source.settings, source.encoder, source.tokenizer
+    if source.name == self.detection_task:
+      return span_detection(*given, source.head, source.pos_tags)
+    return span_classification(*given, source.types(one_label_each=True))
 
   def read(
     self,
