@@ -17,6 +17,10 @@ def get_config() -> config_dict.ConfigDict:
   config.batch_size = 16
   # At the first step; decays linearly to 0 at the last.
   config.learning_rate = 5e-5
+  # A model's folder to go on from, of the same system and backbone. The types
+  # are those of the corpus: what the model knows of them is taken over, others
+  # begin as they would without it.
+  config.start_from = config_dict.placeholder(str)
   # At most so many; training stops earlier by `patience`.
   config.epochs = 10
   # Stop after so many epochs without a better dev F1.

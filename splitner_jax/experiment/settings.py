@@ -64,6 +64,11 @@ def check_config(config: ConfigDict) -> None:
       if not settings[key] > 0:
         refuse(key, "not positive")
     choice(f"{name}.loss", settings.loss, LOSSES)
+    if config.start_from is not None and settings.checkpoint is not None:
+      refuse(
+        "checkpoint",
+        "one way to start, config.start_from another; leave one of them out",
+      )
     if settings.loss_average not in AVERAGES:
       refuse("loss_average", f"none of {', '.join(AVERAGES)}")
     if not 0 <= settings.dropout < 1:

@@ -9,12 +9,14 @@ from ml_collections import ConfigDict
 
 from splitner_jax import pretrained
 from splitner_jax.data import corpora
+from splitner_jax.experiment import warm_start
 from splitner_jax.experiment.corpus import load_corpus
 from splitner_jax.experiment.settings import (
   check_config,
   task_settings,
 )
 from splitner_jax.inference.forward import Programs
+from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.inputs import questions
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.runtime.devices import compute_dtype
@@ -35,12 +37,14 @@ class Part:
   Attributes:
     settings: its part of the config, common fields filled in.
     backbone: where its first weights are.
+    start: a model whose parameters replace these, if there is one.
     programs: the same for evaluation in training and afterwards.
   """
 
   task: AnyTask
   settings: ConfigDict
   backbone: pretrained.Backbone
+  start: NerModel | None = None
 
   @functools.cached_property
   def programs(self) -> Programs:
@@ -54,7 +58,10 @@ class Part:
   def fill(self, params: Any) -> Any:
     """Puts the backbone's, or the checkpoint's, weights into `params`."""
     whole = self.settings.checkpoint is not None
-    return pretrained.fill(params, self.backbone.folder, complete=whole)
+    filled = pretrained.fill(params, self.backbone.folder, complete=whole)
+    if self.start is None:
+      return filled
+    return warm_start.fill(filled, self.task, self.start)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +103,12 @@ def _backbone(settings: ConfigDict) -> tuple[pretrained.Backbone, Tokenizer]:
   return dataclasses.replace(backbone, encoder=encoder), tokenizer
 
 
-def _part(config: ConfigDict, name: str, corpus: corpora.Corpus) -> Part:
+def _part(
+  config: ConfigDict,
+  name: str,
+  corpus: corpora.Corpus,
+  start: NerModel | None,
+) -> Part:
   """A task, as its part of the config describes it."""
   settings = task_settings(config, name)
   backbone, tokenizer = _backbone(settings)
@@ -109,7 +121,7 @@ def _part(config: ConfigDict, name: str, corpus: corpora.Corpus) -> Part:
     questions.parse_type_names(config.data.type_names),
     pos_tags(corpus.train),
   )
-  return Part(SYSTEMS[config.system].make(source), settings, backbone)
+  return Part(SYSTEMS[config.system].make(source), settings, backbone, start)
 
 
 def prepare(
@@ -128,8 +140,11 @@ def prepare(
   corpus = corpus or load_corpus(config.data)
   log.info("%s", corpus.describe())
   kind = SYSTEMS[config.system]
+  start = None
+  if config.start_from is not None:
+    start = warm_start.load(config.start_from, kind.name)
   return Experiment(
     corpus,
     kind,
-    {name: _part(config, name, corpus) for name in kind.task_names},
+    {name: _part(config, name, corpus, start) for name in kind.task_names},
   )

@@ -71,6 +71,11 @@ class MentionTask:
     return self.labels + (NO_ENTITY,) * self.none_class
 
   @property
+  def logit_names(self) -> tuple[str, ...]:
+    """What the logits stand for."""
+    return self.answers
+
+  @property
   def targets_per_token(self) -> float:
     """A question has [CLS], a token for each word, and [SEP] at least."""
     return 1 / (len(self.question) + 2)

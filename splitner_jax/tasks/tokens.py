@@ -73,6 +73,11 @@ class TokenTask:
     return self.scheme.types or self.asked
 
   @property
+  def logit_names(self) -> tuple[str, ...]:
+    """What the logits stand for."""
+    return tuple(self.scheme.labels)
+
+  @property
   def targets_per_token(self) -> float:
     return 1.0
 
