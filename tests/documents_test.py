@@ -1,9 +1,11 @@
 """Texts out of files and pipes."""
 
 import itertools
+import pathlib
 
 import pytest
 
+from splitner_jax.data import formats
 from splitner_jax.inference.documents import read_rows
 from splitner_jax.runtime.errors import UserError
 
@@ -77,3 +79,22 @@ def test_half_characters_are_replaced():
 def test_lines_are_read_as_they_are_needed():
   rows = read_rows(itertools.repeat(b"a\n"), "x", pytest.fail)
   assert next(rows).content == "a"
+
+
+def test_columns_are_read_as_in_training(tmp_path: pathlib.Path):
+  """Comments, starts of documents, lines of O alone, the word #."""
+  text = (
+    "# id = 1\n-DOCSTART- O\n\nAna B-x\n# O\nBo O\n\n# text = a b\n"
+    "is O\n O\n\nto O\nof O\n# a comment\n"
+  )
+  path = tmp_path / "a.conll"
+  path.write_text(text)
+  lines = text.encode().splitlines(keepends=True)
+  rows = list(read_rows(lines, "a.conll", _refuse))
+  wanted = [list(s.words) for s in formats.read_columns(path)]
+  assert [row.content for row in rows] == wanted
+  assert wanted == [["Ana", "#", "Bo"], ["is"], ["to", "of"]]
+
+
+def _refuse(error: UserError) -> None:
+  raise error

@@ -146,23 +146,21 @@ def _blocks(
   lines = read_lines(path)
   # The width of the first line that is a word's row beyond doubt.
   usual = next(
-    (len(_fields(x, separator)) for x in lines if x[:1] not in " \t#-"), None
+    (len(split_columns(x, separator)) for x in lines if x[:1] not in " \t#-"),
+    None,
   )
   block: list[_Row] = []
   for number, line in enumerate(lines, start=1):
-    fields = _fields(line, separator)
+    fields = split_columns(line, separator)
     count = len(fields)
     word = fields[word_column] if -count <= word_column < count else ""
-    no_word = not word and set(fields) <= {"", "O"}
-    if no_word or _DOCUMENT_START.match(line):
+    if ends_sentence(line, fields, word):
       yield block
       block = []
       continue
-    if line.startswith("# ") and "\t" not in line:
-      # In a file separated by blanks this may be the word #.
-      same_width = count >= needed and count == (usual or count)
-      if not (same_width and tags_lib.is_tag(fields[tag_column])):
-        continue
+    same_width = count >= needed and count == (usual or count)
+    if is_comment(line, fields[tag_column] if same_width else ""):
+      continue
     where = f"{path}:{number}"
     if count < needed:
       raise UserError(
@@ -183,7 +181,23 @@ def _blocks(
   yield block
 
 
-def _fields(line: str, separator: str | None) -> list[str]:
+def ends_sentence(line: str, fields: Sequence[str], word: str) -> bool:
+  """Whether a line of columns ends a sentence: no word in it, O at most."""
+  no_word = not word and set(fields) <= {"", "O"}
+  return no_word or bool(_DOCUMENT_START.match(line))
+
+
+def is_comment(line: str, tag: str) -> bool:
+  """Whether a line of columns is a comment, as in CoNLL-U.
+
+  In a file separated by blanks it may be the word #: then it has a tag.
+  """
+  comment = line.startswith("# ") and "\t" not in line
+  return comment and not tags_lib.is_tag(tag)
+
+
+def split_columns(line: str, separator: str | None = None) -> list[str]:
+  """The columns of a line; see `read_columns`."""
   if separator is None and "\t" not in line:
     fields = [field for field in line.split(" ") if field]
     # A lone field behind a blank has left its first column empty.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from splitner_jax.data import tags
+from splitner_jax.data import formats, tags
 from splitner_jax.runtime.errors import UserError
 
 
@@ -86,7 +86,7 @@ def _kind_of(line: str) -> str:
       return "text"
     if "text" in record or "tokens" in record:
       return "jsonl"
-  fields = line.split("\t") if "\t" in line else line.split(" ")
+  fields = formats.split_columns(line)
   tagged = len(fields) > 1 and tags.is_tag(fields[-1])
   return "columns" if tagged or line.startswith("-DOCSTART-") else "text"
 
@@ -148,13 +148,21 @@ def _from_json(line: str) -> Row:
 
 
 def _read_columns(lines: Iterable[tuple[int, str, int]]) -> Iterator[Row]:
+  """By the rules of `formats.read_columns`, but for tags, which may lack."""
   words: list[str] = []
+  usual = 0
   end = [(0, "", 0)]  # The last sentence needs no empty line.
   for _, line, _ in itertools.chain(lines, end):
-    fields = line.split("\t") if "\t" in line else line.split(" ")
-    word = fields[0].strip()
-    if word and word != "-DOCSTART-":
-      words.append(word)
-    elif words:
-      yield Row(words, {}, len(" ".join(words)) + 1)
+    fields = formats.split_columns(line)
+    word = fields[0] if fields else ""
+    if formats.ends_sentence(line, fields, word):
+      if words:
+        yield Row(words, {}, len(" ".join(words)) + 1)
       words = []
+      continue
+    same_width = len(fields) > 1 and len(fields) == (usual or len(fields))
+    if formats.is_comment(line, fields[-1] if same_width else ""):
+      continue
+    usual = usual or len(fields)
+    if word:
+      words.append(word)

@@ -2,6 +2,8 @@
 
 import ctypes
 import gc
+import importlib.util
+import os
 import sys
 from typing import Any
 
@@ -13,10 +15,12 @@ def keep_freed() -> None:
   default they go back to the kernel, which has to clear each page again for
   the next step: with MiniLM a quarter of the step, half of the optimizer's
   part. To be called before JAX is imported: threads that are there already
-  have their own memory. Of no effect without glibc.
+  have their own memory. Of no effect without glibc, and where JAX has an
+  accelerator: there the host's threads only prepare batches, and one arena
+  would make them wait for each other.
   """
   mallopt = _of_libc("mallopt")
-  if mallopt is None:
+  if mallopt is None or _may_have_accelerator():
     return
   # Numbers of malloc.h; the largest int stands for never.
   trim_threshold, mmap_max, arena_max = -1, -4, -8
@@ -36,6 +40,16 @@ def release_freed() -> None:
   if trim is not None:
     gc.collect()
     trim(0)
+
+
+def _may_have_accelerator() -> bool:
+  """Whether JAX would look for one: known without importing it."""
+  if os.environ.get("JAX_PLATFORMS") == "cpu":
+    return False
+  plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin")
+  return any(
+    importlib.util.find_spec(name) is not None for name in (*plugins, "libtpu")
+  )
 
 
 def _of_libc(name: str) -> Any:

@@ -266,7 +266,9 @@ def train(
 
   def check(step: int, measured) -> None:
     """Looks at a step's metrics, once the next one is under way."""
-    loss, norm = float(measured["loss"]), float(measured["grad_norm"])
+    loss, norm = map(
+      float, jax.device_get((measured["loss"], measured["grad_norm"]))
+    )
     # A gradient may overflow before the loss does.
     if not np.isfinite(loss + norm):
       raise UserError(
