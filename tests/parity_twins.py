@@ -22,6 +22,15 @@ _SIZES = {
   "intermediate_size": 40,
   "max_position_embeddings": 32,
 }
+_MODERNBERT = {
+  "model_type": "modernbert",
+  "local_attention": 4,
+  "pad_token_id": 0,
+  "cls_token_id": 1,
+  "sep_token_id": 2,
+  "bos_token_id": 1,
+  "eos_token_id": 2,
+}
 # Of a family there may be several.
 MODELS: dict[str, dict[str, Any]] = {
   "bert": {
@@ -45,10 +54,28 @@ MODELS: dict[str, dict[str, Any]] = {
     "type_vocab_size": 2,
     "embedding_size": 24,
   },
+  # Windows and angles that matter in sequences of 9 tokens.
+  "modernbert": {
+    **_MODERNBERT,
+    "num_hidden_layers": 4,
+    "rope_parameters": {
+      "full_attention": {"rope_type": "default", "rope_theta": 50.0},
+      "sliding_attention": {"rope_type": "default", "rope_theta": 7.0},
+    },
+  },
+  "modernbert with biases": {
+    **_MODERNBERT,
+    "norm_bias": True,
+    "attention_bias": True,
+    "mlp_bias": True,
+    "hidden_activation": "relu",
+    "norm_eps": 1e-3,
+    "global_attn_every_n_layers": 2,
+  },
 }
 # Their gradient, or that of a part, is zero in exact arithmetic, and Adam makes
 # noise big.
-NOISE = ("key.bias",)
+NOISE = ("key.bias", "Wqkv.bias")
 
 
 class Twins:
