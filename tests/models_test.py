@@ -17,6 +17,7 @@ from splitner_jax.inputs.packing import Group
 from splitner_jax.models import features
 from splitner_jax.models.bert import BertConfig
 from splitner_jax.models.heads import PooledClassifier, TokenClassifier
+from splitner_jax.models.modernbert import ModernBertConfig
 from splitner_jax.models.transformer import Dropout, attention_biases
 from splitner_jax.runtime.errors import UserError
 from tests import random_examples, tiny_system
@@ -51,12 +52,20 @@ _ROBERTA = TokenClassifier(
   ),
   4,
 )
+# Layers 0 and 3 see everything.
+_MODERNBERT = TokenClassifier(
+  ModernBertConfig(
+    *(50, 16, 4, 2, 32, 24), local_window=2, global_theta=50.0, local_theta=7.0
+  ),
+  4,
+)
 _MODELS = {
   "detector": _DETECTOR,
   "tagger": _TAGGER,
   "classifier of [CLS]": _CLS,
   "classifier of mentions": _MENTION,
   "roberta": _ROBERTA,
+  "modernbert": _MODERNBERT,
 }
 # An example of the longest is alone in its row without any padding.
 _LENGTHS = (6, 9, 3, 12, 1, 7, 2, 12, 5, 4, 8, 3)

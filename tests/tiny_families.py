@@ -28,10 +28,26 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "embedding_size": 8,
     "type_vocab_size": 2,
   },
+  "modernbert": {
+    **_SIZES,
+    "num_hidden_layers": 4,
+    "vocab_size": 290,
+    "pad_token_id": 0,
+    **dict.fromkeys(("bos_token_id", "cls_token_id"), 2),
+    **dict.fromkeys(("eos_token_id", "sep_token_id"), 3),
+    # As published ones have it.
+    "position_embedding_type": "absolute",
+    "global_attn_every_n_layers": 3,
+    "global_rope_theta": 160000.0,
+    "local_rope_theta": 10000.0,
+    "local_attention": 16,
+    "norm_bias": False,
+  },
 }
 """Of each family, its config.json."""
 _TOKENIZERS: dict[str, Callable[[pathlib.Path], Any]] = {
   "electra": tiny.make_word_pieces,
+  "modernbert": tiny.make_byte_level,
 }
 
 

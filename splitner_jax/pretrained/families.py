@@ -3,6 +3,7 @@
 from splitner_jax.pretrained.bert import BERT, ROBERTA
 from splitner_jax.pretrained.electra import ELECTRA
 from splitner_jax.pretrained.family import Family
+from splitner_jax.pretrained.modernbert import MODERNBERT
 
 FAMILIES: dict[str, Family] = {
   family.name: family
@@ -10,6 +11,7 @@ FAMILIES: dict[str, Family] = {
     BERT,
     ROBERTA,
     ELECTRA,
+    MODERNBERT,
   )
 }
 """By the name of each, the published `model_type`."""
