@@ -31,6 +31,9 @@ def get_config() -> config_dict.ConfigDict:
   # Batches whose gradients are added up before the parameters change: a larger
   # batch in the memory of a small one.
   config.accumulate_steps = 1
+  # Whether the backward pass computes each layer of the encoder again instead
+  # of keeping what it needs: for large backbones in little memory.
+  config.rematerialise = False
   # Decoupled weight decay; biases and normalisation do not decay.
   config.weight_decay = 0.0
   # The gradient's global norm is cut to this.

@@ -88,6 +88,7 @@ def _backbone(settings: ConfigDict) -> tuple[pretrained.Backbone, Tokenizer]:
     backbone.encoder,
     hidden_dropout=settings.dropout,
     attention_dropout=settings.dropout,
+    rematerialise=settings.rematerialise,
   )
   if settings.max_length > encoder.max_length:
     raise UserError(

@@ -96,7 +96,12 @@ def _shared_labels(
 def _sizes(task: AnyTask) -> dict[str, Any]:
   """What decides the shapes and the meaning of an encoder's parameters."""
   sizes = dataclasses.asdict(task.model.encoder)
-  for name in ("dtype", "hidden_dropout", "attention_dropout"):
+  for name in (
+    "dtype",
+    "rematerialise",
+    "hidden_dropout",
+    "attention_dropout",
+  ):
     sizes.pop(name)
   return sizes
 

@@ -109,7 +109,8 @@ def decoding(fields: dict[str, Any]) -> Decoding:
 
 def _describe_encoder(encoder: EncoderConfig) -> dict[str, Any]:
   fields = dataclasses.asdict(encoder)
-  del fields["dtype"]  # The machine's choice, not the model's.
+  for name in ("dtype", "rematerialise"):  # Choices of the machine's user.
+    del fields[name]
   return fields
 
 

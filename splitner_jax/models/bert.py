@@ -25,6 +25,7 @@ from splitner_jax.models.transformer import (
   attend,
   attention_biases,
   dense,
+  layer_type,
   normal_init,
 )
 
@@ -161,7 +162,7 @@ class Encoder(transformer.Encoder):
     )
     biases = attention_biases(batch["segments"], batch["parts"], layout)
     for i in range(cfg.num_layers):
-      hidden_TxH = Layer(cfg, name=f"layer_{i}")(
+      hidden_TxH = layer_type(cfg, Layer)(cfg, name=f"layer_{i}")(
         hidden_TxH, biases, layout, deterministic
       )
     return hidden_TxH

@@ -14,7 +14,12 @@ from flax import linen as nn
 from splitner_jax.inputs.packing import Layout
 from splitner_jax.models import transformer
 from splitner_jax.models.bert import BertConfig, Embeddings, Layer
-from splitner_jax.models.transformer import Batch, attention_biases, dense
+from splitner_jax.models.transformer import (
+  Batch,
+  attention_biases,
+  dense,
+  layer_type,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Encoder(transformer.Encoder):
       hidden_TxH = dense(cfg, cfg.hidden_size, "projection")(hidden_TxE)
     biases = attention_biases(batch["segments"], batch["parts"], layout)
     for i in range(cfg.num_layers):
-      hidden_TxH = Layer(cfg, name=f"layer_{i}")(
+      hidden_TxH = layer_type(cfg, Layer)(cfg, name=f"layer_{i}")(
         hidden_TxH, biases, layout, deterministic
       )
     return hidden_TxH

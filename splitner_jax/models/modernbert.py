@@ -28,6 +28,7 @@ from splitner_jax.models.transformer import (
   attention_biases,
   dense,
   group_rows,
+  layer_type,
   normal_init,
 )
 
@@ -208,7 +209,8 @@ class Encoder(transformer.Encoder):
       batch["input_ids"], deterministic
     )
     for i in range(cfg.num_layers):
-      hidden_TxH = Layer(cfg, is_first=i == 0, name=f"layer_{i}")(
+      layer = layer_type(cfg, Layer)(cfg, is_first=i == 0, name=f"layer_{i}")
+      hidden_TxH = layer(
         hidden_TxH,
         near if i % cfg.global_every else everything,
         layout,

@@ -15,7 +15,7 @@ encoder; nothing else here names one.
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import jax
 from flax import linen as nn
@@ -45,6 +45,8 @@ class EncoderConfig(abc.ABC):
     hidden_dropout: of embeddings, of what a layer adds, and above the encoder.
     dtype: dtype of the computation; parameters are always float32, and so are
       softmax, normalisation statistics and everything after the last layer.
+    rematerialise: whether the backward pass computes each layer again, of which
+      only the input is kept: less memory, and more time.
     distinct_layers: so many layers stand for all: those beyond have the same
       parameters as the last of them.
   """
@@ -60,6 +62,7 @@ class EncoderConfig(abc.ABC):
   hidden_dropout: float = 0.1
   attention_dropout: float = 0.1
   dtype: str = "float32"
+  rematerialise: bool = False
   family: str = ""
   distinct_layers: ClassVar[int] = 1
 
@@ -134,6 +137,23 @@ class LayerNorm(nn.Module):
       bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
       y = y + bias.reshape(shape)
     return y.astype(x.dtype)
+
+
+LayerType = TypeVar("LayerType", bound=type[nn.Module])
+
+
+def layer_type(config: EncoderConfig, layer: LayerType) -> LayerType:
+  """The class of an encoder's layers, as its config wants them computed.
+
+  Args:
+    config: of the encoder.
+    layer: whose arguments are hidden states, what they see, the layout, and
+      whether dropout is off.
+  """
+  if not config.rematerialise:
+    return layer
+  layout, deterministic = 3, 4
+  return nn.remat(layer, static_argnums=(layout, deterministic))
 
 
 def dense(
