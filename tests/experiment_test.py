@@ -38,7 +38,7 @@ def _publish(folder: pathlib.Path, model, **config) -> pathlib.Path:
   params["classifier"]["bias"] = bias.at[1].set(9.0)
   tensors = load_file(folder / "model.safetensors")
   tensors = {f"bert.{name}": value for name, value in tensors.items()}
-  tensors |= pretrained.foreign_tensors(
+  tensors |= pretrained.to_hf(
     {k: v for k, v in params.items() if k not in ("encoder", "pooler")},
     pretrained.FAMILIES["bert"],
   )
@@ -121,7 +121,7 @@ def test_characters_outside_its_alphabet_are_left_out(config, monkeypatch):
     return rows, fills
 
   monkeypatch.setattr(TableRows, "find", watched)
-  params = devices.replicate(setup.fresh_state(part.fill).params)
+  params = devices.replicate(setup.init_state(part.fill).params)
   run = forward.Forward(forward.Programs(part.task, 8), params)
   run(part.task.encode(sentences)[0])
 

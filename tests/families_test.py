@@ -53,9 +53,7 @@ def test_from_a_published_folder_and_back(
     params = pretrained.fill(zeros, str(folder))
   assert f"new, not in {folder}: classifier, pooler" in caplog.text
   assert not any(x.any() for x in jax.tree.leaves(params["pooler"]))
-  back = pretrained.foreign_tensors(
-    {"encoder": params["encoder"]}, backbone.family
-  )
+  back = pretrained.to_hf({"encoder": params["encoder"]}, backbone.family)
   assert back.keys() == tensors.keys()
   for name, tensor in back.items():
     np.testing.assert_array_equal(tensor, tensors[name], err_msg=name)

@@ -30,14 +30,14 @@ def test_sentences_have_exactly_so_many_sub_tokens_and_mentions(
 ):
   tokenizer = Tokenizer(str(backbone), PairStyle(), 1100)
 
-  sentences = lengths.made_up(tokenizer, length, 3)
+  sentences = lengths.synthetic(tokenizer, length, 3)
 
   for sentence in sentences:
     assert tokenizer([sentence.words]).sizes().tolist() == [length]
     assert len(sentence.spans) == length // 25
     assert sentence.spans[-1].end <= length
     assert {s.end - s.start for s in sentence.spans} == {2}
-  assert sentences == lengths.made_up(tokenizer, length, 3)
+  assert sentences == lengths.synthetic(tokenizer, length, 3)
 
 
 def test_all_tasks_are_measured(tmp_path, backbone, monkeypatch):
@@ -68,7 +68,7 @@ def test_words_of_several_sub_tokens_are_not_drawn():
       assert word_lists == [["half", "whole"]]
       return types.SimpleNamespace(starts=[np.array([0, 2, 3])].__getitem__)
 
-  [sentence] = lengths.made_up(Halving(), 25, 1)
+  [sentence] = lengths.synthetic(Halving(), 25, 1)
 
   assert sentence.words == ("whole",) * 25
 

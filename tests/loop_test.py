@@ -147,7 +147,7 @@ def test_a_frozen_backbone_keeps_its_weights(tmp_path):
 
   # The optimizer holds nothing of it, and such a state can be restored.
   setup = loop.prepare(task, tiny_training.settings(**fields), [])
-  state = jax.eval_shape(setup.fresh_state)
+  state = jax.eval_shape(setup.init_state)
   assert "Dense_0" in str(state.opt_state)
   assert "encoder" not in str(state.opt_state)
   checkpoints = Checkpoints(tmp_path / "checkpoints", state, state.params)
@@ -181,7 +181,7 @@ def test_what_is_not_finite_stops_training(
     tiny_training.run(task, tmp_path, **fields)
 
   setup = loop.prepare(task, tiny_training.settings(**fields), [])
-  state = jax.eval_shape(setup.fresh_state)
+  state = jax.eval_shape(setup.init_state)
   checkpoints = Checkpoints(tmp_path / "checkpoints", state, state.params)
   assert bool(checkpoints.progress()) == saved
   if saved:

@@ -12,7 +12,7 @@ import pytest
 
 from configs import wnut17
 from splitner_jax.experiment import run
-from splitner_jax.experiment.run_folder import claimed
+from splitner_jax.experiment.run_folder import locked
 from splitner_jax.runtime.errors import UserError
 from tests import runs, tiny
 
@@ -269,19 +269,19 @@ def test_workdir_of_another_config(config, session_cache):
 
 def test_workdir_of_other_data(config, tmp_path):
   workdir = tmp_path / "run"
-  with claimed(config, workdir, "aaaa"):
+  with locked(config, workdir, "aaaa"):
     pass
   # Nothing is trained yet.
-  with claimed(config, workdir, "bbbb"):
+  with locked(config, workdir, "bbbb"):
     (workdir / "detector/checkpoints/latest/2").mkdir(parents=True)
-  with claimed(config, workdir, "bbbb"):
+  with locked(config, workdir, "bbbb"):
     pass
   with (
     pytest.raises(
       UserError,
       match=r"another run \(content_hash is 'bbbb' there, 'aaaa' here\);",
     ),
-    claimed(config, workdir, "aaaa"),
+    locked(config, workdir, "aaaa"),
   ):
     pass
 
@@ -291,21 +291,21 @@ def test_more_seeds_in_the_same_workdir(config, tmp_path):
   (workdir / "seed-1/detector/checkpoints/latest/2").mkdir(parents=True)
   for seeds in ("1,2", "1,2,3", "3"):
     config.seeds = seeds
-    with claimed(config, workdir, "aaaa"):
+    with locked(config, workdir, "aaaa"):
       pass
   config.seeds = ""
   with (
     pytest.raises(
       UserError, match=r"another run \(seeds is '3' there, '' here"
     ),
-    claimed(config, workdir, "aaaa"),
+    locked(config, workdir, "aaaa"),
   ):
     pass
 
 
 def test_one_process_to_a_workdir(config, tmp_path):
   workdir = tmp_path / "run"
-  with claimed(config, workdir, "aaaa"):
+  with locked(config, workdir, "aaaa"):
     assert _refused(config, workdir) == (
       f"--workdir {workdir}: another process is at work there; wait for it, or "
       "choose another --workdir"

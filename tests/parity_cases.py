@@ -152,7 +152,7 @@ class Case:
 
   def gradient_norms(self, gradient) -> dict[str, float]:
     """Norms of a gradient of ours, under the reference's names."""
-    tensors = pretrained.foreign_tensors(gradient, self.backbone.family)
+    tensors = pretrained.to_hf(gradient, self.backbone.family)
     norms = {
       name: float(np.linalg.norm(tensor)) for name, tensor in tensors.items()
     }

@@ -67,7 +67,7 @@ def test_three_steps(tmp_path: pathlib.Path) -> None:
   params, state = case.params, rule.init(case.params)
   for _ in range(3):
     params, state = step(params, state)
-  tensors = pretrained.foreign_tensors(params, case.backbone.family)
+  tensors = pretrained.to_hf(params, case.backbone.family)
   prefix = "after_three_steps:"
   expected = {
     name.removeprefix(prefix): array

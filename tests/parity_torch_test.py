@@ -182,7 +182,7 @@ _SENTENCES = [
     "arrived late .",
     "was seen near the old harbour at 6:45 pm , said two witnesses .",
     "binds to the promoter and blocks transcription in HeLa cells .",
-    "has 1,024 followers on @made_up #news",
+    "has 1,024 followers on @synthetic #news",
     "cost 3.50 euros more than last year !",
     "knows that naïve café owners in Kraków do not ask why .",
     "and its sister company were sold to Orrin & Sons ( 1987 ) .",

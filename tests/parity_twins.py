@@ -185,5 +185,5 @@ def as_published(twins: Twins, params) -> dict[str, np.ndarray]:
   family = twins.backbone.family
   return {
     name.removeprefix(family.prefix): tensor
-    for name, tensor in pretrained.foreign_tensors(params, family).items()
+    for name, tensor in pretrained.to_hf(params, family).items()
   }

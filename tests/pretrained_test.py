@@ -74,7 +74,7 @@ def test_fill(tmp_path: pathlib.Path) -> None:
 def test_fill_is_total(tmp_path: pathlib.Path) -> None:
   folder = write(tmp_path, encoder_tensors())
   params = pretrained.fill(_classifier(folder), folder)
-  back = pretrained.foreign_tensors(params, pretrained.FAMILIES["bert"])
+  back = pretrained.to_hf(params, pretrained.FAMILIES["bert"])
   expected = {
     f"bert.{name}": value for name, value in encoder_tensors().items()
   }
@@ -188,11 +188,11 @@ def test_detector(tmp_path: pathlib.Path, family: str) -> None:
   tensors = detector_tensors(family)
   folder = write(tmp_path, tensors, model_type=family)
   head = pretrained.read_head(folder)
-  assert head == pretrained.Head(4, ("pattern",), 0, 42)
+  assert head == pretrained.CheckpointHead(4, ("pattern",), 0, 42)
   params = pretrained.fill(
     _tagger(folder, head.features, 42), folder, complete=True
   )
-  back = pretrained.foreign_tensors(params, pretrained.FAMILIES[family])
+  back = pretrained.to_hf(params, pretrained.FAMILIES[family])
   for name, tensor in back.items():
     expected = tensors[name]
     if "bias_ih" in name:

@@ -14,7 +14,10 @@ from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.tokenizer import PairStyle, Tokenizer
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks.decoding import Decoding
-from splitner_jax.tasks.overlaps import first_listed, likeliest
+from splitner_jax.tasks.overlaps import (
+  resolve_overlaps_by_order,
+  resolve_overlaps_by_score,
+)
 from splitner_jax.tasks.systems import SYSTEMS, Prediction
 from tests import tiny, tiny_tasks
 from tests.tiny_tasks import ENCODER, settings, text
@@ -100,7 +103,7 @@ def test_mentions_beyond_the_input_are_counted(task):
   assert lost == 1
   assert examples.lengths.max() <= 160
   assert (
-    task.lost_to_length([long], task.encode([long])[0]) == 0
+    task.count_truncated([long], task.encode([long])[0]) == 0
   )  # Prediction reads all windows.
 
 
@@ -153,8 +156,8 @@ def test_conflicts_go_to_the_likeliest_or_to_the_first(task):
     ScoredSpan(1, 3, "person", 0.7),
     ScoredSpan(3, 4, "person", 0.8),
   ]
-  assert [s.start for s in likeliest(found)] == [1, 3, 4]
-  assert [s.start for s in first_listed(found)] == [0, 3, 4]
+  assert [s.start for s in resolve_overlaps_by_score(found)] == [1, 3, 4]
+  assert [s.start for s in resolve_overlaps_by_order(found)] == [0, 3, 4]
 
   def run(examples: Examples) -> np.ndarray:
     """Both types at the second word; `person` is surer of it."""

@@ -129,7 +129,7 @@ def test_mentions_lost(tokenizer: Tokenizer, labels_on: str) -> None:
   # Of the mention across the edge nothing is left.
   assert np.flatnonzero(first).tolist() == [0, 75]
   assert np.flatnonzero(second).tolist() == [75, 76]
-  assert task.lost_to_length([long, short], task.encode([long, short])[0]) == 0
+  assert task.count_truncated([long, short], task.encode([long, short])[0]) == 0
 
 
 @pytest.mark.parametrize("labels_on", tokens.LABELS_ON)
@@ -153,7 +153,7 @@ def test_oracle_gives_the_gold_mentions(
   [examples] = seen
   assert examples.lengths.max() <= tokenizer.max_length
   assert len(examples) > 2 * len(sentences)
-  assert task.lost_to_length(sentences, task.encode(sentences)[0]) == 0
+  assert task.count_truncated(sentences, task.encode(sentences)[0]) == 0
   scores = task.evaluate(run, sentences, Decoding())
   assert scores["f1"] == 100
   assert scores["gold"] == sum(len(s.spans) for s in sentences)

@@ -70,9 +70,7 @@ def make(family: str, folder: pathlib.Path) -> pathlib.Path:
   _TOKENIZERS[family](folder)
   backbone = pretrained.read_backbone(str(folder))
   params = zeros(TokenClassifier(backbone.encoder, 2))
-  tensors = pretrained.foreign_tensors(
-    {"encoder": params["encoder"]}, backbone.family
-  )
+  tensors = pretrained.to_hf({"encoder": params["encoder"]}, backbone.family)
   rng = np.random.default_rng(0)
   save_file(
     {

@@ -245,10 +245,10 @@ def test_words_read_one_by_one_are_as_read_at_once(
   tokenizer = request.getfixturevalue(family)
   rng = np.random.default_rng(0)
   characters = list("abcXYZ019.,-_é日😀\u200b' ")
-  made_up = [
+  synthetic = [
     "".join(rng.choice(characters, rng.integers(1, 7))) for _ in range(100)
   ]
-  known = [*made_up, *_ODD_WORDS]
+  known = [*synthetic, *_ODD_WORDS]
   lists = [rng.choice(known, rng.integers(0, 12)).tolist() for _ in range(80)]
   words = tokenizer(lists)
   assert len(words) == len(lists)

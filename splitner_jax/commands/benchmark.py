@@ -48,7 +48,7 @@ def _ours(
 
   task = part.task
   setup = loop.prepare(task, part.settings, sentences)
-  state = devices.replicate(setup.fresh_state(part.fill))
+  state = devices.replicate(setup.init_state(part.fill))
   train_steps = {
     layout: devices.compile_step(setup.make_step(layout))
     for layout in setup.layouts()
@@ -206,7 +206,7 @@ def check_flags() -> None:
 
 def main(argv: list[str]) -> None:
   del argv
-  memory.keep_freed()
+  memory.disable_malloc_trim()
   from splitner_jax.experiment.task_specs import prepare
   from splitner_jax.runtime.progress import start_log
 

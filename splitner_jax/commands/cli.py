@@ -22,7 +22,7 @@ def fail(message: str) -> NoReturn:
   sys.exit(1)
 
 
-def stopped() -> NoReturn:
+def exit_interrupted() -> NoReturn:
   """Ends the process after ctrl-C, as the shell expects it."""
   print("\nstopped; the same command goes on from here", file=sys.stderr)
   sys.exit(128 + signal.SIGINT)

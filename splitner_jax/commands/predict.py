@@ -23,7 +23,7 @@ from splitner_jax.inference import output_formats, pipeline
 from splitner_jax.inference.documents import Row, read_rows
 from splitner_jax.runtime import progress
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.files import temporary_path, write_whole
+from splitner_jax.runtime.files import atomic_write, temporary_path
 
 
 def tag(
@@ -163,7 +163,7 @@ def main(argv: list[str]) -> None:
         sys.stdout.buffer.write(part.encode())
       sys.stdout.buffer.flush()
     else:
-      write_whole(flags.FLAGS.output, parts)
+      atomic_write(flags.FLAGS.output, parts)
   except UserError as e:
     cli.fail(str(e))
   except KeyboardInterrupt:

@@ -15,7 +15,7 @@ from absl import flags
 from splitner_jax.commands import cli
 from splitner_jax.evaluation import scores
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.files import write_whole
+from splitner_jax.runtime.files import atomic_write
 
 POSITIONAL = 2
 
@@ -47,6 +47,6 @@ def main(argv: list[str]) -> None:
     )
     print(scores.markdown(result))
     if flags.FLAGS.json:
-      write_whole(flags.FLAGS.json, [json.dumps(result, indent=2), "\n"])
+      atomic_write(flags.FLAGS.json, [json.dumps(result, indent=2), "\n"])
   except UserError as e:
     cli.fail(str(e))

@@ -45,7 +45,7 @@ def _config() -> ConfigDict:
 def main(argv: list[str]) -> None:
   del argv
   signals.exit_on_sigterm()
-  memory.keep_freed()
+  memory.disable_malloc_trim()
   config = _config()
   name = data_flags.config_name()
   workdir = pathlib.Path(flags.FLAGS.workdir or pathlib.Path("runs", name))
@@ -62,4 +62,4 @@ def main(argv: list[str]) -> None:
   except UserError as e:
     cli.fail(str(e))
   except KeyboardInterrupt:
-    cli.stopped()
+    cli.exit_interrupted()

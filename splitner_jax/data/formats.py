@@ -18,7 +18,7 @@ from splitner_jax.data import tags as tags_lib
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.data.words import BLANKS, check_word
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.files import read_lines, write_whole
+from splitner_jax.runtime.files import atomic_write, read_lines
 
 _Path = str | os.PathLike[str]
 
@@ -254,6 +254,6 @@ def _write(
   render: Callable[[Sentence, Sequence[ScoredSpan] | None], str],
 ) -> None:
   spans = [None] * len(sentences) if predicted is None else predicted
-  write_whole(
+  atomic_write(
     path, itertools.starmap(render, zip(sentences, spans, strict=True))
   )

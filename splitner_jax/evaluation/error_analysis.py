@@ -19,7 +19,7 @@ import numpy as np
 
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.evaluation import pictures, tables
-from splitner_jax.runtime.files import write_whole
+from splitner_jax.runtime.files import atomic_write
 
 CATEGORIES = {
   "correct": "same words, same type",
@@ -229,7 +229,7 @@ def write(
     UserError: the folder cannot be written to.
   """
   stem = pathlib.Path(folder) / f"errors-{split}"
-  write_whole(stem.with_suffix(".md"), [markdown(analysis)])
+  atomic_write(stem.with_suffix(".md"), [markdown(analysis)])
   draw_confusion(analysis, stem.with_suffix(".png"))
 
 

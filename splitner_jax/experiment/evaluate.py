@@ -67,7 +67,7 @@ def evaluate(
       by_reference,
       merge_repeats=kind.merge_repeats,
     ),
-    "gold_lost_to_length": kind.detection(tasks).lost_to_length(
+    "gold_lost_to_length": kind.detection(tasks).count_truncated(
       sentences, split.examples
     ),
     "seconds": {

@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 import splitner_jax
 from splitner_jax.data.corpora import Corpus
 from splitner_jax.evaluation.tables import figures, markdown_table
-from splitner_jax.runtime.files import write_whole
+from splitner_jax.runtime.files import atomic_write
 from splitner_jax.tasks.systems import SYSTEMS
 
 SPLITS = ("dev", "test")
@@ -96,9 +96,9 @@ def machine() -> str:
 
 def write(result: dict[str, Any], workdir: pathlib.Path) -> None:
   """Writes WORKDIR/report.md, then WORKDIR/report.json."""
-  write_whole(workdir / "report.md", [markdown(result)])
+  atomic_write(workdir / "report.md", [markdown(result)])
   text = json.dumps(result, indent=2) + "\n"
-  write_whole(workdir / "report.json", [text])
+  atomic_write(workdir / "report.json", [text])
 
 
 def title(config: dict[str, Any]) -> str:

@@ -24,9 +24,9 @@ from splitner_jax.experiment import (
   seeds,
 )
 from splitner_jax.experiment.corpus import load_corpus
-from splitner_jax.experiment.run_folder import claimed
+from splitner_jax.experiment.run_folder import locked
 from splitner_jax.experiment.settings import check_config, parse_seeds
-from splitner_jax.experiment.task_specs import Experiment, Part, prepare
+from splitner_jax.experiment.task_specs import Experiment, TaskSpec, prepare
 from splitner_jax.inference import model_folder, tuning
 from splitner_jax.inference.forward import Forward, Programs
 from splitner_jax.inference.ner_model import NerModel, Predictor
@@ -59,7 +59,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
 
   def run_one(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
     experiment = prepare(config, corpus)
-    with claimed(config, workdir, content_hash):
+    with locked(config, workdir, content_hash):
       return _run_one(config, experiment, workdir)
 
   if parse_seeds(config.seeds):
@@ -162,7 +162,7 @@ def _train(
   params: dict[str, Any] = {}
 
   def trained(
-    part: Part,
+    part: TaskSpec,
     sentences: Sequence[Sentence],
     dev: Sequence[Sentence],
     folder: str,
@@ -186,7 +186,7 @@ def _train(
       bias = detector.decoding.outside_bias
 
       def train_fold(
-        rows: Sequence[Sentence], fold: int, part: Part = detector
+        rows: Sequence[Sentence], fold: int, part: TaskSpec = detector
       ) -> Forward:
         folder = f"detector-fold{fold}"
         found = trained(part, rows, corpus.dev, folder)

@@ -11,14 +11,14 @@ from ml_collections import ConfigDict
 
 from splitner_jax.experiment.settings import as_json, flat
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.files import write_whole
+from splitner_jax.runtime.files import atomic_write
 
 # What may differ between two runs of the same command in one workdir.
 _FREE_FIELDS = ("checkpoint_every",)
 
 
 @contextlib.contextmanager
-def claimed(
+def locked(
   config: ConfigDict, workdir: pathlib.Path, content_hash: str
 ) -> Iterator[None]:
   """Keeps a workdir to one run: of one config, on one corpus, at a time.
@@ -76,7 +76,7 @@ def _claim(mine: dict[str, Any], workdir: pathlib.Path) -> None:
         f"{there.get(key)!r} there, {here.get(key)!r} here); choose another "
         "--workdir, or delete it"
       )
-  write_whole(path, [json.dumps(mine, indent=2), "\n"])
+  atomic_write(path, [json.dumps(mine, indent=2), "\n"])
 
 
 def _cannot_write(workdir: pathlib.Path, error: OSError) -> UserError:

@@ -12,9 +12,9 @@ from ml_collections import ConfigDict
 
 from splitner_jax.evaluation import tables
 from splitner_jax.experiment import report
-from splitner_jax.experiment.run_folder import claimed
+from splitner_jax.experiment.run_folder import locked
 from splitner_jax.experiment.settings import as_json, parse_seeds
-from splitner_jax.runtime.files import write_whole
+from splitner_jax.runtime.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def run(
   Returns:
     What stands in WORKDIR/report.json; see `summary`.
   """
-  with claimed(config, workdir, content_hash):
+  with locked(config, workdir, content_hash):
     results = []
     for seed in parse_seeds(config.seeds):
       one = copy.deepcopy(config)
@@ -48,9 +48,9 @@ def run(
       log.info("seed %d%s", seed, ": done" if done else "")
       results.append(done or run_one(one, folder))
     result = summary(config, results)
-    write_whole(workdir / "report.md", [markdown(result)])
+    atomic_write(workdir / "report.md", [markdown(result)])
     text = json.dumps(result, indent=2) + "\n"
-    write_whole(workdir / "report.json", [text])
+    atomic_write(workdir / "report.json", [text])
   print(f"\n{table(result)}\n\nreport: {workdir / 'report.md'}")
   return result
 

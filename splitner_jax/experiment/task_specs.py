@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class TaskSpec:
   """A task of an experiment with all that it is trained from.
 
   Attributes:
@@ -76,7 +76,7 @@ class Experiment:
 
   corpus: corpora.Corpus
   kind: SystemKind[Any]
-  parts: dict[str, Part]
+  parts: dict[str, TaskSpec]
 
 
 def _backbone(settings: ConfigDict) -> tuple[pretrained.Backbone, Tokenizer]:
@@ -109,7 +109,7 @@ def _part(
   name: str,
   corpus: corpora.Corpus,
   start: NerModel | None,
-) -> Part:
+) -> TaskSpec:
   """A task, as its part of the config describes it."""
   settings = task_settings(config, name)
   backbone, tokenizer = _backbone(settings)
@@ -122,7 +122,9 @@ def _part(
     questions.parse_type_names(config.data.type_names),
     pos_tags(corpus.train),
   )
-  return Part(SYSTEMS[config.system].make(source), settings, backbone, start)
+  return TaskSpec(
+    SYSTEMS[config.system].make(source), settings, backbone, start
+  )
 
 
 def prepare(

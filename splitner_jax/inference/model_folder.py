@@ -31,7 +31,7 @@ from splitner_jax.models.shapes import parameter_shapes
 from splitner_jax.pretrained.folders import TOKENIZER_FILES, folder_or_download
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.files import write_whole
+from splitner_jax.runtime.files import atomic_write
 from splitner_jax.tasks import TASK_KINDS, AnyTask
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.systems import SYSTEMS
@@ -112,7 +112,7 @@ def save_decoding(folder: str | os.PathLike[str], decoding: Decoding) -> None:
   folder = pathlib.Path(folder)
   config = _read_config(folder)
   config["decoding"] = dataclasses.asdict(decoding)
-  write_whole(folder / "config.json", [_json(config)])
+  atomic_write(folder / "config.json", [_json(config)])
 
 
 def _is_model(folder: pathlib.Path) -> bool:
@@ -143,7 +143,7 @@ def _write(folder: pathlib.Path, model: NerModel) -> None:
     (folder / f"{name}.safetensors").write_bytes(data)
   (folder / "README.md").write_text(model.card, encoding="utf-8")
   text = _json(model_config.describe(model, places))
-  write_whole(folder / "config.json", [text])
+  atomic_write(folder / "config.json", [text])
 
 
 def _same(one: Tokenizer, other: Tokenizer) -> bool:

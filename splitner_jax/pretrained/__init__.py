@@ -17,23 +17,23 @@ from splitner_jax.pretrained.folders import (
   resolve,
 )
 from splitner_jax.pretrained.weights import (
-  Head,
+  CheckpointHead,
   export,
   fill,
-  foreign_tensors,
   read_head,
+  to_hf,
 )
 
 __all__ = [
   "FAMILIES",
   "Backbone",
+  "CheckpointHead",
   "Family",
-  "Head",
   "entity_types",
   "export",
   "fill",
-  "foreign_tensors",
   "read_backbone",
   "read_head",
   "resolve",
+  "to_hf",
 ]

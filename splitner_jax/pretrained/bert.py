@@ -5,7 +5,12 @@ from typing import Any
 
 from splitner_jax.inputs.tokenizer import PairStyle
 from splitner_jax.models.bert import BertConfig
-from splitner_jax.pretrained.entries import Entry, embedding, linear, norm
+from splitner_jax.pretrained.entries import (
+  WeightMapping,
+  embedding,
+  linear,
+  norm,
+)
 from splitner_jax.pretrained.family import ConfigFields, Family
 
 
@@ -39,7 +44,7 @@ def _read_roberta(fields: ConfigFields, dtype: str) -> BertConfig:
   )
 
 
-def _layer(i: int) -> list[Entry]:
+def _layer(i: int) -> list[WeightMapping]:
   ours, foreign = f"encoder/layer_{i}", f"encoder.layer.{i}"
   attention = f"{foreign}.attention"
   return [
@@ -54,7 +59,7 @@ def _layer(i: int) -> list[Entry]:
   ]
 
 
-def entries(num_layers: int) -> list[Entry]:
+def entries(num_layers: int) -> list[WeightMapping]:
   """The table of an encoder."""
   ours, foreign = "encoder/embeddings", "embeddings"
   return [

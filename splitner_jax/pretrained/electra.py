@@ -5,7 +5,7 @@ import re
 from splitner_jax.inputs.tokenizer import PairStyle
 from splitner_jax.models.electra import ElectraConfig
 from splitner_jax.pretrained import bert
-from splitner_jax.pretrained.entries import Entry, linear
+from splitner_jax.pretrained.entries import WeightMapping, linear
 from splitner_jax.pretrained.family import ConfigFields, Family
 
 
@@ -17,7 +17,7 @@ def _read(fields: ConfigFields, dtype: str) -> ElectraConfig:
   )
 
 
-def _entries(num_layers: int) -> list[Entry]:
+def _entries(num_layers: int) -> list[WeightMapping]:
   return [
     *bert.entries(num_layers),
     *linear("encoder/projection", "embeddings_project"),

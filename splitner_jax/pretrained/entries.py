@@ -21,7 +21,7 @@ TRANSPOSED = Layout(lambda t: t[0].T, lambda p: (p.T,))
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class WeightMapping:
   """A line of the table: a parameter of ours, and its tensors elsewhere."""
 
   ours: str
@@ -29,22 +29,22 @@ class Entry:
   layout: Layout
 
 
-def linear(ours: str, foreign: str) -> list[Entry]:
+def linear(ours: str, foreign: str) -> list[WeightMapping]:
   """Kernel and bias of a linear layer."""
   return [
-    Entry(f"{ours}/kernel", (f"{foreign}.weight",), TRANSPOSED),
-    Entry(f"{ours}/bias", (f"{foreign}.bias",), SAME),
+    WeightMapping(f"{ours}/kernel", (f"{foreign}.weight",), TRANSPOSED),
+    WeightMapping(f"{ours}/bias", (f"{foreign}.bias",), SAME),
   ]
 
 
-def norm(ours: str, foreign: str) -> list[Entry]:
+def norm(ours: str, foreign: str) -> list[WeightMapping]:
   """Scale and bias of a normalisation."""
   return [
-    Entry(f"{ours}/scale", (f"{foreign}.weight",), SAME),
-    Entry(f"{ours}/bias", (f"{foreign}.bias",), SAME),
+    WeightMapping(f"{ours}/scale", (f"{foreign}.weight",), SAME),
+    WeightMapping(f"{ours}/bias", (f"{foreign}.bias",), SAME),
   ]
 
 
-def embedding(ours: str, foreign: str) -> list[Entry]:
+def embedding(ours: str, foreign: str) -> list[WeightMapping]:
   """The table of an embedding."""
-  return [Entry(ours, (f"{foreign}.weight",), SAME)]
+  return [WeightMapping(ours, (f"{foreign}.weight",), SAME)]

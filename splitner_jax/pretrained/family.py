@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from splitner_jax.inputs.tokenizer import PairStyle
 from splitner_jax.models.transformer import ACTIVATIONS, EncoderConfig
-from splitner_jax.pretrained.entries import Entry
+from splitner_jax.pretrained.entries import WeightMapping
 from splitner_jax.runtime.errors import UserError
 
 
@@ -113,7 +113,7 @@ class Family:
   config: type[EncoderConfig]
   read: Callable[[ConfigFields, str], EncoderConfig]
   pairs: PairStyle
-  entries: Callable[[int], Sequence[Entry]]
+  entries: Callable[[int], Sequence[WeightMapping]]
   prefix: str
   spellings: tuple[tuple[re.Pattern[str], str], ...]
   unused: tuple[str, ...]

@@ -6,7 +6,12 @@ from typing import Any
 
 from splitner_jax.inputs.tokenizer import PairStyle
 from splitner_jax.models.modernbert import ModernBertConfig
-from splitner_jax.pretrained.entries import Entry, embedding, linear, norm
+from splitner_jax.pretrained.entries import (
+  WeightMapping,
+  embedding,
+  linear,
+  norm,
+)
 from splitner_jax.pretrained.family import ConfigFields, Family
 
 _GLOBAL, _LOCAL = "full_attention", "sliding_attention"
@@ -61,7 +66,7 @@ def _read(fields: ConfigFields, dtype: str) -> ModernBertConfig:
   )
 
 
-def _entries(num_layers: int) -> list[Entry]:
+def _entries(num_layers: int) -> list[WeightMapping]:
   table = [
     *embedding("encoder/embeddings/word", "embeddings.tok_embeddings"),
     *norm("encoder/embeddings/norm", "embeddings.norm"),

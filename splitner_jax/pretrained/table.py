@@ -14,8 +14,8 @@ from splitner_jax.models.features import EMBEDDING_SIZE, FILTERS
 from splitner_jax.pretrained.entries import (
   SAME,
   Arrays,
-  Entry,
   Layout,
+  WeightMapping,
   embedding,
   linear,
 )
@@ -61,22 +61,24 @@ _LSTM_KERNEL = Layout(
 _LSTM_BIAS = Layout(_load_lstm_bias, _save_lstm_bias)
 
 
-def _cnn(ours: str, foreign: str, widths: Iterable[int]) -> list[Entry]:
+def _cnn(ours: str, foreign: str, widths: Iterable[int]) -> list[WeightMapping]:
   entries = [
     *embedding(f"{ours}/embedding", f"{foreign}.emb"),
-    Entry(f"{ours}/output/kernel", (f"{foreign}.lin.weight",), _CNN_LINEAR),
-    Entry(f"{ours}/output/bias", (f"{foreign}.lin.bias",), SAME),
+    WeightMapping(
+      f"{ours}/output/kernel", (f"{foreign}.lin.weight",), _CNN_LINEAR
+    ),
+    WeightMapping(f"{ours}/output/bias", (f"{foreign}.lin.bias",), SAME),
   ]
   for i, width in enumerate(widths):
     conv, torch_conv = f"{ours}/conv_{width}", f"{foreign}.char_conv_{i}"
     entries += [
-      Entry(f"{conv}_kernel", (f"{torch_conv}.weight",), _CONV_KERNEL),
-      Entry(f"{conv}_bias", (f"{torch_conv}.bias",), _CONV_BIAS),
+      WeightMapping(f"{conv}_kernel", (f"{torch_conv}.weight",), _CONV_KERNEL),
+      WeightMapping(f"{conv}_bias", (f"{torch_conv}.bias",), _CONV_BIAS),
     ]
   return entries
 
 
-def _lstm(ours: str, foreign: str) -> list[Entry]:
+def _lstm(ours: str, foreign: str) -> list[WeightMapping]:
   def names(*kinds: str) -> tuple[str, ...]:
     return tuple(
       f"{foreign}.{kind}_l0{direction}"
@@ -85,13 +87,13 @@ def _lstm(ours: str, foreign: str) -> list[Entry]:
     )
 
   return [
-    Entry(f"{ours}/kernel_in", names("weight_ih"), _LSTM_KERNEL),
-    Entry(f"{ours}/kernel_rec", names("weight_hh"), _LSTM_KERNEL),
-    Entry(f"{ours}/bias", names("bias_ih", "bias_hh"), _LSTM_BIAS),
+    WeightMapping(f"{ours}/kernel_in", names("weight_ih"), _LSTM_KERNEL),
+    WeightMapping(f"{ours}/kernel_rec", names("weight_hh"), _LSTM_KERNEL),
+    WeightMapping(f"{ours}/bias", names("bias_ih", "bias_hh"), _LSTM_BIAS),
   ]
 
 
-def table(family: Family, num_layers: int) -> dict[str, Entry]:
+def table(family: Family, num_layers: int) -> dict[str, WeightMapping]:
   """The table, by our names, for an encoder of so many layers."""
   entries = [
     *family.entries(num_layers),

@@ -17,7 +17,7 @@ import numpy as np
 from flax import traverse_util
 from safetensors import numpy as safetensors_numpy
 
-from splitner_jax.pretrained.entries import Entry
+from splitner_jax.pretrained.entries import WeightMapping
 from splitner_jax.pretrained.family import Family
 from splitner_jax.pretrained.folders import (
   TOKENIZER_FILES,
@@ -64,7 +64,7 @@ def _flatten(params: Params) -> dict[str, Any]:
   return traverse_util.flatten_dict(params, sep="/")
 
 
-def _table_for(params: Params, family: Family) -> dict[str, Entry]:
+def _table_for(params: Params, family: Family) -> dict[str, WeightMapping]:
   encoder = params.get("encoder", {})
   return table(family, sum(name.startswith("layer_") for name in encoder))
 
@@ -124,7 +124,7 @@ def fill(
 
 def _new_parts(
   flat: Mapping[str, np.ndarray],
-  entries: Mapping[str, Entry],
+  entries: Mapping[str, WeightMapping],
   tensors: Tensors,
 ) -> set[str]:
   """The parts of a model for which a backbone has nothing."""
@@ -146,12 +146,14 @@ def _new_parts(
   return new
 
 
-def _saved(entry: Entry, value: np.ndarray) -> Iterable[tuple[str, np.ndarray]]:
+def _saved(
+  entry: WeightMapping, value: np.ndarray
+) -> Iterable[tuple[str, np.ndarray]]:
   return zip(entry.foreign, entry.layout.save(value), strict=True)
 
 
 def _take(
-  entry: Entry,
+  entry: WeightMapping,
   value: np.ndarray,
   tensors: Tensors,
   where: Mapping[str, str],
@@ -178,7 +180,7 @@ def _take(
   return np.ascontiguousarray(entry.layout.load(loaded))
 
 
-def foreign_tensors(params: Params, family: Family) -> Tensors:
+def to_hf(params: Params, family: Family) -> Tensors:
   """The reverse of `fill`: parameters under the names of a checkpoint.
 
   Args:
@@ -224,7 +226,7 @@ def export(params: Params, folder: str, backbone: Backbone) -> None:
     }
   names = ("encoder", "pooler") if family.has_pooler else ("encoder",)
   parts = {k: params[k] for k in names if k in params}
-  for name, tensor in foreign_tensors(parts, family).items():
+  for name, tensor in to_hf(parts, family).items():
     tensors[family.canonical(name)] = tensor
 
   config = read_config(backbone.folder)
@@ -261,7 +263,7 @@ def export(params: Params, folder: str, backbone: Backbone) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Head:
+class CheckpointHead:
   """What a checkpoint of a whole task has on top of its encoder.
 
   Attributes:
@@ -275,7 +277,7 @@ class Head:
   pattern_vocab_size: int
 
 
-def read_head(folder: str) -> Head:
+def read_head(folder: str) -> CheckpointHead:
   """Infers the head of a detector, classifier or tagger from its tensors.
 
   Raises:
@@ -295,7 +297,7 @@ def read_head(folder: str) -> Head:
     "char": rows("char_cnn.emb.weight"),
     "pattern": rows("pattern_cnn.emb.weight"),
   }
-  return Head(
+  return CheckpointHead(
     num_labels=rows("classifier.weight"),
     features=tuple(name for name, size in vocabs.items() if size),
     char_vocab_size=vocabs["char"],

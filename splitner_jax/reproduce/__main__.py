@@ -43,7 +43,7 @@ def _make_table(name: str, dataset: str) -> tuple[pathlib.Path, list[str]]:
 
   from splitner_jax.experiment.settings import parse_seeds
   from splitner_jax.reproduce import pages, paper, runs
-  from splitner_jax.runtime.files import write_whole
+  from splitner_jax.runtime.files import atomic_write
 
   if dataset not in paper.DATASETS:
     raise UserError(
@@ -75,7 +75,7 @@ def _make_table(name: str, dataset: str) -> tuple[pathlib.Path, list[str]]:
     if _RUN.value or runs.RUNS[row].why_not:
       problems[row] = runs.make(budget, row)
     # After each: whoever stops here has a page of what there is.
-    write_whole(target, [pages.page(name, budget, problems)])
+    atomic_write(target, [pages.page(name, budget, problems)])
   failed = [row for row in rows if problems.get(row)]
   return target, [row for row in failed if not runs.RUNS[row].why_not]
 
@@ -91,7 +91,7 @@ def _check_own(name: str, rest: list[str]) -> None:
 
 
 def main(argv: list[str]) -> None:
-  memory.keep_freed()
+  memory.disable_malloc_trim()
   # Imported here: --help and wrong arguments need not wait for JAX.
   from splitner_jax.reproduce import imbalance, lengths, pages
   from splitner_jax.runtime import progress
@@ -119,7 +119,7 @@ def main(argv: list[str]) -> None:
   except UserError as e:
     cli.fail(str(e))
   except KeyboardInterrupt:
-    cli.stopped()
+    cli.exit_interrupted()
   print(page.read_text("utf-8"))
   print(f"page: {page}")
   if failed:

@@ -21,12 +21,12 @@ from splitner_jax.evaluation import pictures
 from splitner_jax.evaluation.tables import markdown_table
 from splitner_jax.experiment import task_specs
 from splitner_jax.experiment.report import machine
-from splitner_jax.experiment.run_folder import claimed
+from splitner_jax.experiment.run_folder import locked
 from splitner_jax.inference.forward import Forward
 from splitner_jax.reproduce import paper
 from splitner_jax.runtime.compilation import use_compilation_cache
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.files import write_whole
+from splitner_jax.runtime.files import atomic_write
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.training import loop
 
@@ -190,7 +190,7 @@ def run(
     "losses": {},
   }
   missing = [name for name in COMPARED if name not in report["losses"]]
-  with claimed(config, folder, corpus.content_hash):
+  with locked(config, folder, corpus.content_hash):
     for name in tqdm.tqdm(missing, desc="imbalance", unit="loss"):
       log.info("imbalance: %s", name)
       settings_of_loss = part.settings.copy_and_resolve_references()
@@ -214,7 +214,7 @@ def run(
           "per_type": {t: row["f1"] for t, row in test["per_type"].items()},
         },
       }
-      write_whole(path, [json.dumps(report, indent=2), "\n"])
+      atomic_write(path, [json.dumps(report, indent=2), "\n"])
       _write_page(report, page)
   _write_page(report, page)
   return page
@@ -240,7 +240,7 @@ def _known(path: pathlib.Path, settings: dict[str, Any]) -> Any:
 def _write_page(report: dict[str, Any], page: pathlib.Path) -> None:
   """Writes imbalance.png, then imbalance.md."""
   draw(report, page.with_suffix(".png"))
-  write_whole(page, [_markdown(report)])
+  atomic_write(page, [_markdown(report)])
 
 
 def draw(report: dict[str, Any], path: pathlib.Path) -> None:

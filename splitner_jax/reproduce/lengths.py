@@ -29,7 +29,7 @@ from splitner_jax.runtime import devices
 from splitner_jax.runtime.compilation import use_compilation_cache
 from splitner_jax.runtime.devices import compute_dtype
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.files import write_whole
+from splitner_jax.runtime.files import atomic_write
 from splitner_jax.training import loop
 
 TYPES = ("person", "location", "organization", "product", "event")
@@ -56,7 +56,7 @@ class _Action(NamedTuple):
   sentences: float
 
 
-def made_up(tokenizer: Tokenizer, length: int, count: int) -> list[Sentence]:
+def synthetic(tokenizer: Tokenizer, length: int, count: int) -> list[Sentence]:
   """Sentences of exactly so many sub-tokens, always the same.
 
   Each word is one sub-token, drawn from the vocabulary by Zipf's law; a
@@ -104,7 +104,7 @@ class _Program:
 
     def step(_: int) -> None:
       if self._state is None:
-        self._state = devices.replicate(setup.fresh_state())
+        self._state = devices.replicate(setup.init_state())
       batch = next(coming)
       arrays = devices.put_batch(batch.arrays)
       self._state, measured = steps[batch.layout](self._state, arrays)
@@ -188,7 +188,7 @@ def _tag(
 def _measure(made: _Tasks, length: int, seconds: float) -> dict[str, Any]:
   """Seconds of 1,000 sentences, for each task in training and inference."""
   batch = min(_BATCH, _BATCH_TOKENS // length)
-  sentences = made_up(made.detector.tokenizer, length, 2 * _BATCH)
+  sentences = synthetic(made.detector.tokenizer, length, 2 * _BATCH)
   detector, tagger, classifier = (
     made.setup(name, sentences, batch if name != "classifier" else _BATCH)
     for name in ("detector", "tagger", "classifier")
@@ -304,10 +304,10 @@ def run(
         bar.set_postfix_str(f"{length} sub-tokens, features {features}")
         figures = _measure(made, length, seconds)
         report["figures"][features][str(length)] = figures
-        write_whole(path, [json.dumps(report, indent=2), "\n"])
-        write_whole(page, [_markdown(report)])
+        atomic_write(path, [json.dumps(report, indent=2), "\n"])
+        atomic_write(page, [_markdown(report)])
         bar.update()
-  write_whole(page, [_markdown(report)])
+  atomic_write(page, [_markdown(report)])
   return page
 
 

@@ -17,7 +17,7 @@ from splitner_jax.experiment import default_config
 from splitner_jax.experiment.corpus import load_corpus
 from splitner_jax.experiment.settings import as_json, flat, task_settings
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.files import write_whole
+from splitner_jax.runtime.files import atomic_write
 from splitner_jax.tasks.systems import SYSTEMS
 
 log = logging.getLogger(__name__)
@@ -263,7 +263,7 @@ def make(budget: Budget, name: str) -> list[str]:
         continue
     target = _folder(budget, name, seed)
     target.mkdir(parents=True, exist_ok=True)
-    write_whole(
+    atomic_write(
       target / "report.json", [(workdir / "report.json").read_text("utf-8")]
     )
   return problems

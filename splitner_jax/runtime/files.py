@@ -32,11 +32,11 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
 
 
 def temporary_path(path: pathlib.Path) -> pathlib.Path:
-  """Where `write_whole` writes before it renames."""
+  """Where `atomic_write` writes before it renames."""
   return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
-def write_whole(path: str | os.PathLike[str], parts: Iterable[str]) -> None:
+def atomic_write(path: str | os.PathLike[str], parts: Iterable[str]) -> None:
   """Writes under a temporary name and renames: a file is whole or not there.
 
   Raises:

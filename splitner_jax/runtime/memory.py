@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 
-def keep_freed() -> None:
+def disable_malloc_trim() -> None:
   """Lets the process keep the memory that it frees, for a training on CPU.
 
   A step asks the C library for hundreds of megabytes and gives them back. By
@@ -29,7 +29,7 @@ def keep_freed() -> None:
   mallopt(trim_threshold, 2**31 - 1)
 
 
-def release_freed() -> None:
+def trim_malloc() -> None:
   """Gives the memory that is free by now back to the system.
 
   For the moments after which the process needs other blocks than before: what

@@ -10,7 +10,7 @@ from splitner_jax.inputs import patterns, questions
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.models.heads import TokenClassifier
 from splitner_jax.models.transformer import EncoderConfig
-from splitner_jax.pretrained import Head
+from splitner_jax.pretrained import CheckpointHead
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks.base import check_room, choice
 from splitner_jax.tasks.tokens import LABELS_ON, TokenTask
@@ -47,7 +47,7 @@ def span_detection(
   settings: ConfigDict,
   encoder: EncoderConfig,
   tokenizer: Tokenizer,
-  head: Head | None = None,
+  head: CheckpointHead | None = None,
   pos_tags: tuple[str, ...] = (),
 ) -> TokenTask:
   """The first step: finds mentions, whatever their type (section 2.1).
@@ -76,7 +76,7 @@ def sequence_tagging(
   encoder: EncoderConfig,
   tokenizer: Tokenizer,
   types: Sequence[str],
-  head: Head | None = None,
+  head: CheckpointHead | None = None,
   pos_tags: tuple[str, ...] = (),
   name: str = "tagger",
 ) -> TokenTask:
@@ -105,7 +105,7 @@ def type_questions(
   tokenizer: Tokenizer,
   types: Sequence[str],
   type_names: Mapping[str, str],
-  head: Head | None = None,
+  head: CheckpointHead | None = None,
   pos_tags: tuple[str, ...] = (),
 ) -> TokenTask:
   """The baseline Single(QA): one input for each sentence and type.
@@ -155,7 +155,7 @@ def _token_task(
   questions: tuple[tuple[str, ...], ...] = ((),),
   asked: tuple[str, ...] = (),
   double_sep: bool = False,
-  head: Head | None = None,
+  head: CheckpointHead | None = None,
   pos_tags: tuple[str, ...] = (),
 ) -> TokenTask:
   """A task that labels words; `name` is the config's part with its settings.

@@ -5,12 +5,16 @@ from collections.abc import Sequence
 from splitner_jax.data.sentences import ScoredSpan
 
 
-def likeliest(candidates: Sequence[ScoredSpan]) -> list[ScoredSpan]:
+def resolve_overlaps_by_score(
+  candidates: Sequence[ScoredSpan],
+) -> list[ScoredSpan]:
   """Of candidates that overlap, those with the higher probability."""
   return _without_overlaps(sorted(candidates, key=lambda s: -s.score))
 
 
-def first_listed(candidates: Sequence[ScoredSpan]) -> list[ScoredSpan]:
+def resolve_overlaps_by_order(
+  candidates: Sequence[ScoredSpan],
+) -> list[ScoredSpan]:
   """Of candidates that overlap, those listed first: the reference's rule."""
   return _without_overlaps(candidates)
 

@@ -39,7 +39,7 @@ class TaskSource:
     return self.backbone.encoder
 
   @functools.cached_property
-  def head(self) -> pretrained.Head | None:
+  def head(self) -> pretrained.CheckpointHead | None:
     """Of a checkpoint of the paper's authors, whose rules then hold."""
     if not self.settings.checkpoint:
       return None

@@ -22,7 +22,7 @@ from splitner_jax.models.transformer import EncoderConfig
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks.base import ForwardFn, log_softmax
 from splitner_jax.tasks.decoding import Decoding
-from splitner_jax.tasks.overlaps import likeliest
+from splitner_jax.tasks.overlaps import resolve_overlaps_by_score
 
 LABELS_ON = ("first_subtoken", "all_tokens")
 """The values of `labels_on`."""
@@ -277,7 +277,7 @@ class TokenTask:
       found[i] += spans
     return found
 
-  def lost_to_length(
+  def count_truncated(
     self, sentences: Sequence[Sentence], examples: Examples
   ) -> int:
     """How many gold mentions have a word that no window holds.
@@ -380,7 +380,9 @@ class TokenTask:
     found = self.decode(
       examples, forward(examples), sentences, decoding.outside_bias
     )
-    predicted = [likeliest(row) for row in found] if self.asked else found
+    predicted = (
+      [resolve_overlaps_by_score(row) for row in found] if self.asked else found
+    )
     gold = [s.spans for s in sentences]
     if self.labels:
       return metrics.score(gold, predicted)

@@ -92,7 +92,7 @@ class Setup:
       read += len(placement.examples)
       yield batch, read
 
-  def fresh_state(self, fill: Callable[[Any], Any] = lambda p: p) -> TrainState:
+  def init_state(self, fill: Callable[[Any], Any] = lambda p: p) -> TrainState:
     """The state before the first step, on one device.
 
     Args:
@@ -231,7 +231,7 @@ def train(
   # State. Where parameters come from, the first that applies:
   # 1. a finished run: its best checkpoint; 2. a run that was cut off: its
   # latest checkpoint; 3. the backbone, with new heads.
-  abstract = jax.eval_shape(setup.fresh_state)
+  abstract = jax.eval_shape(setup.init_state)
   checkpoints = Checkpoints(folder / "checkpoints", abstract, abstract.params)
   progress = checkpoints.progress()
   if progress and progress["finished"]:
@@ -244,14 +244,14 @@ def train(
     log.info("%s: goes on at step %d", task.name, progress["step"])
   else:
     progress = fresh_progress()
-    state = devices.replicate(setup.fresh_state(fill))
+    state = devices.replicate(setup.init_state(fill))
 
   # Step.
   train_steps = {
     layout: devices.compile_step(setup.make_step(layout))
     for layout in setup.layouts()
   }
-  memory.release_freed()
+  memory.trim_malloc()
   writer = tensorboardX.SummaryWriter(
     str(folder / "tensorboard"), purge_step=progress["step"] or None
   )
@@ -334,7 +334,7 @@ def train(
           if batch.layout not in warm:
             # Once it has run; two steps may be under way from now on.
             jax.block_until_ready(state)
-            memory.release_freed()
+            memory.trim_malloc()
             warm.add(batch.layout)
           if pending:
             check(*pending)
@@ -365,7 +365,7 @@ def train(
         progress["seconds"] = 0.0
         progress.update(epoch=progress["epoch"] + 1, batch=0, read=0)
       evaluate(progress["epoch"])
-      memory.release_freed()
+      memory.trim_malloc()
       progress["finished"] = (
         over
         or progress["epoch"] >= settings.epochs
@@ -380,7 +380,7 @@ def train(
     checkpoints.wait()
 
   state = None  # The next task needs its room.
-  memory.release_freed()
+  memory.trim_malloc()
   params = checkpoints.best()
   checkpoints.close()
   return params, progress | facts

@@ -13,7 +13,10 @@ from splitner_jax.tasks.from_settings import (
   sequence_tagging,
   type_questions,
 )
-from splitner_jax.tasks.overlaps import first_listed, likeliest
+from splitner_jax.tasks.overlaps import (
+  resolve_overlaps_by_order,
+  resolve_overlaps_by_score,
+)
 from splitner_jax.tasks.source import TaskSource
 from splitner_jax.tasks.systems.base import (
   AnyTask,
@@ -117,6 +120,6 @@ class TypeQuestions(_Tagger):
     found = self._candidates(tasks, reading, decoding)
     thresholds = decoding.thresholds
     return Prediction(
-      [thresholds.keep(likeliest(row)) for row in found],
-      [first_listed(thresholds.keep(row)) for row in found],
+      [thresholds.keep(resolve_overlaps_by_score(row)) for row in found],
+      [resolve_overlaps_by_order(thresholds.keep(row)) for row in found],
     )
