@@ -2,9 +2,10 @@
 
 Of each split, `dev` and `test`, report.json has `all_sentences` (the honest
 score), `reference_protocol` (how the paper's code counts, for comparison with
-the paper only), `detection` (of the mentions as they are given out, whatever
-their type), `classification_on_gold`, each with `precision`,
-`recall`, `f1` in percent, and `per_type` where it applies; and `sentences`,
+the paper only), `raw_text` (see there; of test alone), `detection` (of the
+mentions as they are given out, whatever their type), `classification_on_gold`,
+each with `precision`, `recall`, `f1` in percent, and `per_type` where it
+applies; and `sentences`,
 `gold_mentions`, `gold_lost_to_length`; `interval`, within which F1 over all
 sentences is in 95 of 100 resamplings of them; `per_sentence`, the counts that
 comparisons need; `errors`, see `evaluation.error_analysis`. What a system does
@@ -168,7 +169,8 @@ def _calibration(found: dict[str, Any]) -> str:
   text = (
     f"Temperature of the type's probability, fitted on dev: "
     f"{found['temperature']:.3f}. Expected calibration error of that "
-    f"probability on gold dev mentions: {errors('type_on_gold_dev')}"
+    "probability on the dev mentions that are detected: "
+    f"{errors('type_on_gold_dev')}"
   )
   if "entity_score_on_test" in found:
     text += (
@@ -193,13 +195,20 @@ def _split_section(split: str, scores: dict[str, Any]) -> list[str]:
       ]
     )
   merged = scores["reference_protocol"]["sentences"]
+  splitting = ""
+  if "raw_text" in scores:
+    lost = scores["raw_text"]["lost_to_splitting"]
+    splitting = (
+      f"Of the mentions, {lost} are lost to the splitting of raw text into "
+      "sentences and words. "
+    )
   return [
     f"## {split.capitalize()} by type",
     f"F1 over all sentences is between {low:.2f} and {high:.2f} in 95 of 100 "
     "resamplings of the sentences.",
     f"{scores['sentences']} sentences, {scores['gold_mentions']} gold "
     f"mentions, {scores['gold_lost_to_length']} of them lost to length; the "
-    f"reference protocol scores {merged} sentences. Tagging took "
+    f"reference protocol scores {merged} sentences. {splitting}Tagging took "
     f"{scores['seconds']['inference']:.1f} s. errors-{split}.md shows the "
     "errors.",
     markdown_table(rows, left=1),
