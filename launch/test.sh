@@ -23,4 +23,7 @@ export HF_HUB_OFFLINE=1
 "$bin/ruff" check --quiet .
 "$bin/ruff" format --check --quiet .
 "$bin/mypy"
-"$bin/python" -m pytest ${which[@]+"${which[@]}"} "$@"
+# Files go to the processes whole: tests of a file share what they trained.
+"$bin/python" -m pytest -n auto --maxprocesses=4 --dist=loadfile \
+  --no-loadscope-reorder \
+  ${which[@]+"${which[@]}"} "$@"

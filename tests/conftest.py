@@ -23,6 +23,25 @@ _USER_CACHE = cache_dir()
 _MINILM = "all-MiniLM-L6-v2"
 
 
+# Files whose tests train: with several processes they go first, so that none is
+# left to one process at the end.
+_LONGEST = (
+  "variants_test.py",
+  "loop_test.py",
+  "wheel_test.py",
+  "experiment_test.py",
+  "export_test.py",
+  "outside_kind_test.py",
+  "warm_start_test.py",
+  "families_test.py",
+  "devices_test.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  items.sort(key=lambda item: item.path.name not in _LONGEST)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def session_cache(
   tmp_path_factory: pytest.TempPathFactory,
