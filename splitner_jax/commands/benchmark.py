@@ -20,7 +20,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
@@ -32,11 +32,15 @@ from splitner_jax.inputs.batches import Batch
 from splitner_jax.runtime import memory
 from splitner_jax.runtime.errors import UserError
 
-Step = Callable[[], Any]
+if TYPE_CHECKING:
+  from splitner_jax.experiment.task_specs import Experiment, TaskSpec
+  from splitner_jax.tasks import TokenTask
+
+Step = Callable[[], object]
 
 
 def _ours(
-  part: Any, sentences: Sequence[Sentence], host: list[float]
+  part: "TaskSpec", sentences: Sequence[Sentence], host: list[float]
 ) -> tuple[Step, float]:
   """One training step at a time, and the steps of an epoch.
 
@@ -74,13 +78,13 @@ def _ours(
 
 
 def _plain_tagger(
-  part: Any, sentences: Sequence[Sentence]
+  part: "TaskSpec", task: "TokenTask", sentences: Sequence[Sentence]
 ) -> tuple[Step, float]:
   """The same for the tagger on PyTorch."""
   import torch
   import transformers
 
-  settings, tokenizer = part.settings, part.task.tokenizer
+  settings, tokenizer = part.settings, task.tokenizer
   torch.set_num_threads(len(os.sched_getaffinity(0)))
   labels = 1 + 2 * len({s.label for x in sentences for s in x.spans})
   model = transformers.AutoModelForTokenClassification.from_pretrained(
@@ -88,10 +92,11 @@ def _plain_tagger(
   )
   model.train()
   adam = torch.optim.AdamW(model.parameters(), settings.learning_rate)
-  plain = dataclasses.replace(part.task, questions=((),), features=())
+  plain = dataclasses.replace(task, questions=((),), features=())
+  examples, _ = plain.encode(sentences)
   inputs = [
-    torch.tensor(example.ids[: settings.max_length])
-    for example in plain.encode(sentences)[0]
+    torch.tensor(examples[i].ids[: settings.max_length])
+    for i in range(len(examples))
   ]
   rng = np.random.default_rng(0)
 
@@ -125,7 +130,7 @@ def _measure(sides: dict[str, Step], turns: int, block: int) -> dict:
   return {name: float(np.mean(times)) for name, times in seconds.items()}
 
 
-def _train(run: Any) -> None:
+def _train(run: "Experiment") -> None:
   sides: dict[str, tuple[Step, float]] = {}
   host: dict[str, list[float]] = {}
   for part in run.parts.values():
@@ -133,8 +138,9 @@ def _train(run: Any) -> None:
     host[name] = []
     sides[name] = _ours(part, run.corpus.train, host[name])
   try:
+    task = run.kind.detection({n: part.task for n, part in run.parts.items()})
     sides["plain tagger (torch)"] = _plain_tagger(
-      next(iter(run.parts.values())), run.corpus.train
+      run.parts[run.kind.detection_task], task, run.corpus.train
     )
   except ImportError:
     print("torch is not installed: no plain tagger")
@@ -156,7 +162,7 @@ def _train(run: Any) -> None:
     print(f"{name:22} batches: {100 * share:.1f} % of a step")
 
 
-def _tag(run: Any, model: str) -> None:
+def _tag(run: "Experiment", model: str) -> None:
   from splitner_jax import SplitNER
 
   texts = [s.text for s in run.corpus.test]

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from splitner_jax.data import conll2012, jsonl
 from splitner_jax.data import tags as tags_lib
@@ -19,6 +19,7 @@ from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.data.words import BLANKS, check_word
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import atomic_write, read_lines
+from splitner_jax.runtime.types import Json
 
 _Path = str | os.PathLike[str]
 
@@ -234,7 +235,7 @@ def write_jsonl(
   """
 
   def line(sentence: Sentence, spans: Sequence[ScoredSpan] | None) -> str:
-    record: dict[str, Any] = {
+    record: Json = {
       "tokens": sentence.words,
       "entities": [span._asdict() for span in sentence.spans],
     }

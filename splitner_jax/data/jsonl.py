@@ -13,6 +13,7 @@ from splitner_jax.data.text import Word, words_with_offsets
 from splitner_jax.data.words import BLANKS, check_word
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import read_lines
+from splitner_jax.runtime.types import Json
 
 _KEYS = ("text", "tokens", "entities", "pos", "predicted")
 _ENTITY = ("start", "end", "label")
@@ -62,7 +63,7 @@ def read(
 def _from_json(line: str, where: str, predicted: bool) -> Sentence:
   """The sentence of one line; `where` is its file and line number."""
 
-  def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  def unique(pairs: list[tuple[str, Any]]) -> Json:
     keys = [key for key, _ in pairs]
     for key in keys:
       if keys.count(key) > 1:
@@ -123,7 +124,7 @@ def _from_json(line: str, where: str, predicted: bool) -> Sentence:
 
 
 def _entity(
-  entity: Any, index: int, length: int, where: str, keys: Sequence[str]
+  entity: Json, index: int, length: int, where: str, keys: Sequence[str]
 ) -> Span:
   where = f"{where}: entity {index}"
   _check_keys(entity, keys, where)
@@ -167,7 +168,7 @@ def _show(span: Span) -> str:
   return f"{span.label!r} ({span.start} to {span.end})"
 
 
-def _field(record: dict[str, Any], key: str, kind: type, where: str) -> Any:
+def _field(record: Json, key: str, kind: type, where: str) -> Any:
   if key not in record:
     raise UserError(f"{where}: {key!r} is missing; add it")
   value = record[key]
@@ -179,7 +180,7 @@ def _field(record: dict[str, Any], key: str, kind: type, where: str) -> Any:
 
 
 def _check_keys(
-  record: Any, allowed: Sequence[str], where: str, any_other: bool = False
+  record: object, allowed: Sequence[str], where: str, any_other: bool = False
 ) -> None:
   if not isinstance(record, dict):
     keys = ", ".join(allowed)

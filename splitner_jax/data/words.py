@@ -1,7 +1,6 @@
 """What a word of a corpus file may be."""
 
 import re
-from typing import Any
 
 from splitner_jax.runtime.errors import UserError
 
@@ -13,7 +12,7 @@ _BLANK = re.compile(f"[{BLANKS}]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def check_word(word: Any, where: str, what: str = "word") -> None:
+def check_word(word: object, where: str, what: str = "word") -> None:
   """Raises UserError if a word, or `what` belongs to one, cannot be kept."""
   if not isinstance(word, str) or not word or _BLANK.search(word):
     raise UserError(

@@ -20,6 +20,7 @@ import numpy as np
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.evaluation import pictures, tables
 from splitner_jax.runtime.files import atomic_write
+from splitner_jax.runtime.types import Json
 
 CATEGORIES = {
   "correct": "same words, same type",
@@ -79,7 +80,7 @@ def analyse(
   train: Sequence[Sentence] | None,
   sentences: Sequence[Sentence],
   predicted: Sequence[Sequence[Span | ScoredSpan]],
-) -> dict[str, Any]:
+) -> Json:
   """Sorts the mentions of both sides; a mention given twice counts once.
 
   Args:
@@ -123,7 +124,7 @@ def analyse(
   }
 
 
-def without_examples(analysis: dict[str, Any]) -> dict[str, Any]:
+def without_examples(analysis: Json) -> Json:
   """The counts alone, without a word of the corpus."""
   categories = {
     name: {key: n for key, n in category.items() if key != "examples"}
@@ -132,7 +133,7 @@ def without_examples(analysis: dict[str, Any]) -> dict[str, Any]:
   return analysis | {"categories": categories}
 
 
-def markdown(analysis: dict[str, Any]) -> str:
+def markdown(analysis: Json) -> str:
   """The analysis to read."""
   categories = analysis["categories"]
   types = [*analysis["confusion"]["types"], NONE]
@@ -164,7 +165,7 @@ def markdown(analysis: dict[str, Any]) -> str:
   return "\n\n".join(parts) + "\n"
 
 
-def category_table(analysis: dict[str, Any]) -> str:
+def category_table(analysis: Json) -> str:
   """How many mentions are in each category; seen and unseen where known."""
   known = _SEEN if "by_seen" in analysis["recall"] else ()
   rows = [["category", "meaning", *known, *_ALL]]
@@ -176,7 +177,7 @@ def category_table(analysis: dict[str, Any]) -> str:
   return tables.markdown_table(rows, left=2)
 
 
-def recall_tables(analysis: dict[str, Any]) -> list[str]:
+def recall_tables(analysis: Json) -> list[str]:
   """Recall by number of words, and of seen and unseen mentions where known."""
   return [
     _recall_table(f"gold mentions {title}", analysis["recall"][key])
@@ -185,9 +186,7 @@ def recall_tables(analysis: dict[str, Any]) -> list[str]:
   ]
 
 
-def draw_confusion(
-  analysis: dict[str, Any], path: str | os.PathLike[str]
-) -> None:
+def draw_confusion(analysis: Json, path: str | os.PathLike[str]) -> None:
   """Draws the table of confused types as a PNG: same table, same bytes.
 
   Numbers are counts, a zero is blank; colours are shares of the row.
@@ -220,9 +219,7 @@ def draw_confusion(
   pictures.save_png(figure, path)
 
 
-def write(
-  analysis: dict[str, Any], folder: str | os.PathLike[str], split: str
-) -> None:
+def write(analysis: Json, folder: str | os.PathLike[str], split: str) -> None:
   """Writes errors-SPLIT.md and its picture, errors-SPLIT.png.
 
   Raises:
@@ -279,7 +276,7 @@ def _category(
   pairs: Sequence[_Pair],
   seen: Sequence[str],
   keys: Sequence[str],
-) -> dict[str, Any]:
+) -> Json:
   chosen = [
     (pair, key)
     for pair, key in zip(pairs, seen, strict=True)
@@ -297,7 +294,7 @@ def _category(
   }
 
 
-def _example(sentence: Sentence, pair: _Pair, seen: str) -> dict[str, Any]:
+def _example(sentence: Sentence, pair: _Pair, seen: str) -> Json:
   spans = [span for span in (pair.gold, pair.predicted) if span]
   first = max(0, min(span.start for span in spans) - _CONTEXT)
   end = max(span.end for span in spans) + _CONTEXT
@@ -332,7 +329,7 @@ def _recall(
   return table
 
 
-def _confusion(pairs: Sequence[_Pair]) -> dict[str, Any]:
+def _confusion(pairs: Sequence[_Pair]) -> Json:
   cells: Counter[tuple[str | None, str | None]] = Counter()
   for pair in pairs:
     gold, predicted = (span and span.label for span in pair[1:])
@@ -366,7 +363,7 @@ def _title(name: str) -> str:
   return name.replace("_", " ")
 
 
-def _example_line(example: dict[str, Any]) -> str:
+def _example_line(example: Json) -> str:
   sides = [
     f"{key} {_code(side['text'])} {side['type']}"
     for key in ("gold", "predicted")

@@ -14,11 +14,12 @@ figures only; no other function does.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from splitner_jax.data.sentences import ScoredSpan, Span
+from splitner_jax.runtime.types import Json
 
 _Spans = Iterable[Span | ScoredSpan]
 
@@ -50,9 +51,7 @@ class Counts(NamedTuple):
     return 200.0 * self.correct / both if both else 0.0
 
 
-def score(
-  gold: Sequence[_Spans], predicted: Sequence[_Spans]
-) -> dict[str, Any]:
+def score(gold: Sequence[_Spans], predicted: Sequence[_Spans]) -> Json:
   """Strict scores over all sentences and types, and of each type.
 
   A mention that is predicted twice counts once.
@@ -79,7 +78,7 @@ def score(
 
 def score_detection(
   gold: Sequence[_Spans], predicted: Sequence[_Spans]
-) -> dict[str, Any]:
+) -> Json:
   """Like `score`, whatever the types are; without `per_type`."""
   result = score(_untyped(gold), _untyped(predicted))
   del result["per_type"]
@@ -88,7 +87,7 @@ def score_detection(
 
 def recall_per_type(
   gold: Sequence[_Spans], predicted: Sequence[_Spans]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Json]:
   """How many mentions of each gold type were detected, whatever was said.
 
   Returns:
@@ -114,7 +113,7 @@ def recall_per_type(
 
 def score_labels(
   gold_labels: Sequence[str], predicted_labels: Sequence[str | None]
-) -> dict[str, Any]:
+) -> Json:
   """Like `score`, for the types given to spans, one by one.
 
   A prediction of None or "" says that there is no mention: nothing is
@@ -135,7 +134,7 @@ def reference_protocol(
   predicted: Sequence[_Spans | None],
   *,
   merge_repeats: bool,
-) -> dict[str, Any]:
+) -> Json:
   """Scores as the reference implementation counts: for comparison only.
 
   Args:
@@ -197,7 +196,7 @@ def bootstrap_interval(
 
 def paired_bootstrap(
   a: np.ndarray, b: np.ndarray, samples: int = 10_000, seed: int = 0
-) -> dict[str, Any]:
+) -> Json:
   """Whether the F1 of two systems differ by more than the draw of sentences.
 
   Each sample draws the same sentences for both systems.
@@ -275,7 +274,7 @@ def _untyped(sentences: Sequence[_Spans]) -> list[list[Span]]:
 
 def _summary(
   gold: Counter[str], predicted: Counter[str], correct: Counter[str]
-) -> dict[str, Any]:
+) -> Json:
   result = _figures(Counts(gold.total(), predicted.total(), correct.total()))
   result["per_type"] = {
     label: _figures(Counts(gold[label], predicted[label], correct[label]))
@@ -284,6 +283,6 @@ def _summary(
   return result
 
 
-def _figures(counts: Counts) -> dict[str, Any]:
+def _figures(counts: Counts) -> Json:
   measures = ("precision", "recall", "f1")
   return {m: getattr(counts, m) for m in measures} | counts._asdict()

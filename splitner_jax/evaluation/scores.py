@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from splitner_jax.data import formats
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.evaluation import error_analysis, metrics, significance
 from splitner_jax.evaluation.tables import figures, markdown_table
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.types import Json
 
 _ROWS = {
   "all_sentences": "all sentences",
@@ -19,7 +19,7 @@ _ROWS = {
 def score_mentions(
   sentences: Sequence[Sentence],
   predicted: Sequence[Sequence[Span | ScoredSpan]],
-) -> dict[str, Any]:
+) -> Json:
   """The scores that need no more than mentions of both sides.
 
   Args:
@@ -50,7 +50,7 @@ def score_files(
   word_column: int = 0,
   gold_column: int = -1,
   predicted_column: int = -1,
-) -> dict[str, Any]:
+) -> Json:
   """Scores a file of predictions; all are in any format of `formats.read`.
 
   The reference protocol is left out: it needs to know in which sentences a
@@ -134,13 +134,13 @@ def _check_same_sentences(
     )
 
 
-def markdown(result: dict[str, Any]) -> str:
+def markdown(result: Json) -> str:
   """What `score_files` returns, to read."""
   low, high = result["interval"]
   scores = [["", "gold", "predicted", "correct", "precision", "recall", "F1"]]
   types = [["type", *scores[0][1:]]]
 
-  def row(name: str, figure: dict[str, Any]) -> list[str]:
+  def row(name: str, figure: Json) -> list[str]:
     counts = [str(figure[key]) for key in ("gold", "predicted", "correct")]
     return [name, *counts, *figures(figure)]
 

@@ -1,9 +1,10 @@
 """Is a difference of F1 more than chance? Counts of sentences, drawn again."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
+
+from splitner_jax.runtime.types import Json
 
 SAMPLES = 10_000
 """How often sentences are drawn."""
@@ -41,12 +42,12 @@ def unpack(packed: Mapping[str, str]) -> np.ndarray:
   return counts
 
 
-def is_significant(found: dict[str, Any]) -> bool:
+def is_significant(found: Json) -> bool:
   """Whether a difference, of `metrics.paired_bootstrap`, is no chance."""
   return found["p_value"] < 0.05
 
 
-def p_value(found: dict[str, Any]) -> str:
+def p_value(found: Json) -> str:
   """The p value of a difference of SAMPLES draws, in words."""
   p, least = found["p_value"], 1 / SAMPLES
   return f"p = {p:.2g}" if p > least else f"p at most {least:g}"

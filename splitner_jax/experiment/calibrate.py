@@ -1,7 +1,6 @@
 """The temperature of a classifier, and how far scores are from the truth."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import scipy.special
 
@@ -12,11 +11,12 @@ from splitner_jax.evaluation.calibration import (
 )
 from splitner_jax.evaluation.thresholds import MatchedPredictions
 from splitner_jax.inference.ner_model import Predictor
+from splitner_jax.runtime.types import Json
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.systems import TypeLogits
 
 
-def calibrate(found: TypeLogits) -> tuple[float, dict[str, Any]]:
+def calibrate(found: TypeLogits) -> tuple[float, Json]:
   """Fits a temperature to what a classifier says of mentions.
 
   Returns:
@@ -39,7 +39,7 @@ def calibrate(found: TypeLogits) -> tuple[float, dict[str, Any]]:
 
 def score_errors(
   predictor: Predictor,
-  reading: Any,
+  reading: object,
   decoding: Decoding,
   sentences: Sequence[Sentence],
 ) -> dict[str, float]:

@@ -8,7 +8,7 @@ changes is seen by giving folders with several seeds, whose counts are added.
 
 import json
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from splitner_jax.evaluation.significance import (
 from splitner_jax.experiment import report
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import read_lines
+from splitner_jax.runtime.types import Json
 
 
 class _Report(NamedTuple):
@@ -36,7 +37,7 @@ class _Report(NamedTuple):
   system: str
   corpus: str
   content: str
-  splits: dict[str, Any]
+  splits: Json
 
 
 def run(a: str, b: str) -> None:
@@ -93,7 +94,7 @@ def compare(a: str, b: str) -> str:
   )
 
 
-def _conclusion(found: dict[str, Any]) -> str:
+def _conclusion(found: Json) -> str:
   shown = p_value(found)
   if not is_significant(found):
     return (

@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.evaluation import metrics
@@ -11,6 +10,7 @@ from splitner_jax.evaluation.scores import score_mentions
 from splitner_jax.inference.ner_model import Predictor
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.runtime.compilation import compile_clock
+from splitner_jax.runtime.types import Json
 from splitner_jax.tasks.decoding import Decoding
 
 
@@ -28,7 +28,7 @@ class Split:
 
   sentences: Sequence[Sentence]
   examples: Examples
-  reading: Any
+  reading: object
   seconds: float
   compile_seconds: float
 
@@ -49,7 +49,7 @@ def read(
 
 def evaluate(
   predictor: Predictor, split: Split, decoding: Decoding
-) -> tuple[dict[str, Any], list[list[ScoredSpan]]]:
+) -> tuple[Json, list[list[ScoredSpan]]]:
   """Scores all sentences of a split.
 
   Returns:

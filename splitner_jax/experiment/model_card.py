@@ -1,12 +1,11 @@
 """The README.md of a published folder: data, recipe, scores, command."""
 
-from typing import Any
-
 from splitner_jax.experiment import report
+from splitner_jax.runtime.types import Json
 from splitner_jax.tasks.systems import SYSTEMS
 
 
-def card(result: dict[str, Any], command: str) -> str:
+def card(result: Json, command: str) -> str:
   """A model card.
 
   Args:

@@ -5,14 +5,14 @@ splitting into sentences and words costs belongs into the scores too.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from splitner_jax.data.sentences import Sentence, Span
 from splitner_jax.evaluation import metrics
 from splitner_jax.inference.pipeline import SplitNER
+from splitner_jax.runtime.types import Json
 
 
-def score(ner: SplitNER, sentences: Sequence[Sentence]) -> dict[str, Any]:
+def score(ner: SplitNER, sentences: Sequence[Sentence]) -> Json:
   """Scores of sentences that are given as text, their words with blanks.
 
   A mention is found if its first and last character and its type are right.

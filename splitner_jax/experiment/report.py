@@ -18,7 +18,6 @@ import json
 import os
 import pathlib
 import platform
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -27,6 +26,7 @@ import splitner_jax
 from splitner_jax.data.corpora import Corpus
 from splitner_jax.evaluation.tables import figures, markdown_table
 from splitner_jax.runtime.files import atomic_write
+from splitner_jax.runtime.types import Json
 from splitner_jax.tasks.systems import SYSTEMS
 
 SPLITS = ("dev", "test")
@@ -42,8 +42,8 @@ ROWS = {
 
 
 def start(
-  config: ConfigDict, corpus: Corpus, progress: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
+  config: ConfigDict, corpus: Corpus, progress: dict[str, Json]
+) -> Json:
   """The parts of a report that are known before the evaluation.
 
   Args:
@@ -95,19 +95,19 @@ def machine() -> str:
   return f"{len(devices)} x {devices[0].device_kind} ({cores})"
 
 
-def write(result: dict[str, Any], workdir: pathlib.Path) -> None:
+def write(result: Json, workdir: pathlib.Path) -> None:
   """Writes WORKDIR/report.md, then WORKDIR/report.json."""
   atomic_write(workdir / "report.md", [markdown(result)])
   text = json.dumps(result, indent=2) + "\n"
   atomic_write(workdir / "report.json", [text])
 
 
-def title(config: dict[str, Any]) -> str:
+def title(config: Json) -> str:
   """The paper's name of the system that a config describes."""
   return SYSTEMS[config["system"]].title
 
 
-def table(result: dict[str, Any]) -> str:
+def table(result: Json) -> str:
   """The scores as an aligned Markdown table."""
   system = title(result["config"])
   rows = [["", "split", "precision", "recall", "F1"]]
@@ -119,7 +119,7 @@ def table(result: dict[str, Any]) -> str:
   return markdown_table(rows, left=2)
 
 
-def markdown(result: dict[str, Any]) -> str:
+def markdown(result: Json) -> str:
   """The whole report.md."""
   corpus, config = result["corpus"], result["config"]
   sizes = ", ".join(f"{n} {s}" for s, n in corpus["sentences"].items())
@@ -161,7 +161,7 @@ def markdown(result: dict[str, Any]) -> str:
   return "\n\n".join(parts) + "\n"
 
 
-def _calibration(found: dict[str, Any]) -> str:
+def _calibration(found: Json) -> str:
   def errors(key: str) -> str:
     before, after = found[key]["before"], found[key]["after"]
     return f"{before:.2f} before, {after:.2f} after"
@@ -180,7 +180,7 @@ def _calibration(found: dict[str, Any]) -> str:
   return f"{text}."
 
 
-def _split_section(split: str, scores: dict[str, Any]) -> list[str]:
+def _split_section(split: str, scores: Json) -> list[str]:
   types = scores["all_sentences"]["per_type"]
   on_gold = scores.get("classification_on_gold", {}).get("per_type", {})
   low, high = scores["interval"]

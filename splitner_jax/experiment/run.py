@@ -6,7 +6,6 @@ import pathlib
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -32,13 +31,14 @@ from splitner_jax.inference.forward import Forward, Programs
 from splitner_jax.inference.ner_model import NerModel, Predictor
 from splitner_jax.inference.pipeline import SplitNER
 from splitner_jax.runtime.compilation import use_compilation_cache
+from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.training import cross_fitting, loop
 
 log = logging.getLogger(__name__)
 
 
-def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
+def run(config: ConfigDict, workdir: pathlib.Path) -> Json:
   """Trains what is not trained yet, scores it, and writes the report.
 
   Args:
@@ -57,7 +57,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
   corpus = load_corpus(config.data)
   content_hash = corpus.content_hash
 
-  def run_one(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
+  def run_one(config: ConfigDict, workdir: pathlib.Path) -> Json:
     experiment = prepare(config, corpus)
     with locked(config, workdir, content_hash):
       return _run_one(config, experiment, workdir)
@@ -69,7 +69,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
 
 def _run_one(
   config: ConfigDict, experiment: Experiment, workdir: pathlib.Path
-) -> dict[str, Any]:
+) -> Json:
   corpus = experiment.corpus
   model, programs, progress = _train(experiment, workdir)
   predictor = Predictor(model, programs, progress=True)
@@ -121,7 +121,7 @@ def _run_one(
 
 def _tune(
   predictor: Predictor, dev: evaluate.Split, decoding: Decoding
-) -> tuple[Decoding, dict[str, Any]]:
+) -> tuple[Decoding, Json]:
   """Chooses a decoding by F1 on dev; and what `report.json` says of it."""
   tuned = tuning.tune(
     predictor,
@@ -149,7 +149,7 @@ def _tune(
 
 def _train(
   experiment: Experiment, workdir: pathlib.Path
-) -> tuple[NerModel, dict[str, Programs], dict[str, Any]]:
+) -> tuple[NerModel, dict[str, Programs], Json]:
   """Trains the tasks of a system that are not trained yet.
 
   Returns:
@@ -158,15 +158,15 @@ def _train(
   corpus, kind = experiment.corpus, experiment.kind
   parts = experiment.parts
   made = {name: part.task for name, part in parts.items()}
-  progress: dict[str, Any] = {}
-  params: dict[str, Any] = {}
+  progress: Json = {}
+  params: Json = {}
 
   def trained(
     part: TaskSpec,
     sentences: Sequence[Sentence],
     dev: Sequence[Sentence],
     folder: str,
-  ) -> Any:
+  ) -> Tree:
     """The parameters of a task, trained if need be."""
     result, progress[folder] = loop.train(
       part.programs,

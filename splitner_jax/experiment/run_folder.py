@@ -4,7 +4,6 @@ import contextlib
 import json
 import pathlib
 from collections.abc import Iterator
-from typing import Any
 
 import filelock
 from ml_collections import ConfigDict
@@ -12,6 +11,7 @@ from ml_collections import ConfigDict
 from splitner_jax.experiment.settings import as_json, flat
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import atomic_write
+from splitner_jax.runtime.types import Json
 
 # What may differ between two runs of the same command in one workdir.
 _FREE_FIELDS = ("checkpoint_every",)
@@ -48,7 +48,7 @@ def locked(
     lock.release()
 
 
-def _claim(mine: dict[str, Any], workdir: pathlib.Path) -> None:
+def _claim(mine: Json, workdir: pathlib.Path) -> None:
   """Writes WORKDIR/config.json, or checks that it is of the same run."""
   path = workdir / "config.json"
   try:

@@ -6,7 +6,6 @@ import logging
 import pathlib
 import statistics
 from collections.abc import Callable
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -15,10 +14,11 @@ from splitner_jax.experiment import report
 from splitner_jax.experiment.run_folder import locked
 from splitner_jax.experiment.settings import as_json, parse_seeds
 from splitner_jax.runtime.files import atomic_write
+from splitner_jax.runtime.types import Json
 
 log = logging.getLogger(__name__)
 
-RunOne = Callable[[ConfigDict, pathlib.Path], dict[str, Any]]
+RunOne = Callable[[ConfigDict, pathlib.Path], Json]
 
 
 def run(
@@ -26,7 +26,7 @@ def run(
   workdir: pathlib.Path,
   content_hash: str,
   run_one: RunOne,
-) -> dict[str, Any]:
+) -> Json:
   """Runs each seed in WORKDIR/seed-N, or goes on where it was cut off.
 
   Args:
@@ -74,14 +74,14 @@ def mean_and_deviation(values: list[float]) -> tuple[float, float | None]:
   return statistics.fmean(values), deviation
 
 
-def summary(config: ConfigDict, results: list[dict[str, Any]]) -> dict:
+def summary(config: ConfigDict, results: list[Json]) -> dict:
   """Of each score of each split, `mean`, `deviation` and `values`.
 
   Args:
     config: with `seeds`.
     results: a report of each seed.
   """
-  scores: dict[str, Any] = {}
+  scores: Json = {}
   for split in report.SPLITS:
     for key in report.ROWS:
       rows = [r[split][key] for r in results if key in r.get(split, {})]
@@ -103,7 +103,7 @@ def summary(config: ConfigDict, results: list[dict[str, Any]]) -> dict:
   }
 
 
-def table(result: dict[str, Any]) -> str:
+def table(result: Json) -> str:
   """Mean and standard deviation of each score, Markdown."""
   title = report.title(result["config"])
   rows = [["", "split", "precision", "recall", "F1"]]
@@ -117,13 +117,13 @@ def table(result: dict[str, Any]) -> str:
   return tables.markdown_table(rows, left=2)
 
 
-def _show(figure: dict[str, Any]) -> str:
+def _show(figure: Json) -> str:
   if figure["deviation"] is None:
     return f"{figure['mean']:.2f}"
   return f"{figure['mean']:.2f} ± {figure['deviation']:.2f}"
 
 
-def markdown(result: dict[str, Any]) -> str:
+def markdown(result: Json) -> str:
   """The whole report.md."""
   corpus, config = result["corpus"], result["config"]
   seeds = ", ".join(map(str, result["seeds"]))

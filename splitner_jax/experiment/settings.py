@@ -1,11 +1,12 @@
 """From a config to what a run and each of its tasks are told."""
 
 import json
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ml_collections import ConfigDict
 
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.types import Json
 from splitner_jax.tasks.base import choice
 from splitner_jax.tasks.systems import SYSTEMS
 from splitner_jax.training.losses import AVERAGES, LOSSES
@@ -104,14 +105,14 @@ def parse_seeds(text: str) -> list[int]:
   return seeds
 
 
-def as_json(config: ConfigDict) -> dict[str, Any]:
+def as_json(config: ConfigDict) -> Json:
   """The config as reports and config.json have it."""
   return json.loads(config.to_json_best_effort())
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: Json, prefix: str = "") -> Json:
   """The fields of nested dicts, by names such as `data.dir`."""
-  fields: dict[str, Any] = {}
+  fields: Json = {}
   for key, value in tree.items():
     if isinstance(value, dict):
       fields |= flat(value, f"{prefix}{key}.")

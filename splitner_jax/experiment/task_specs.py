@@ -21,6 +21,7 @@ from splitner_jax.inputs import questions
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.runtime.devices import compute_dtype
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.types import Tree
 from splitner_jax.tasks import AnyTask
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.from_settings import pos_tags
@@ -55,7 +56,7 @@ class TaskSpec:
     """That of the config."""
     return Decoding(outside_bias=self.settings.get("o_bias", 0.0))
 
-  def fill(self, params: Any) -> Any:
+  def fill(self, params: Tree) -> Tree:
     """Puts the backbone's, or the checkpoint's, weights into `params`."""
     whole = self.settings.checkpoint is not None
     filled = pretrained.fill(params, self.backbone.folder, complete=whole)

@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from flax import traverse_util
@@ -12,6 +11,7 @@ from splitner_jax.inference import model_folder
 from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.tasks import AnyTask
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def load(folder: str, kind: str) -> NerModel:
   return model
 
 
-def fill(params: Any, task: AnyTask, model: NerModel) -> Any:
+def fill(params: Tree, task: AnyTask, model: NerModel) -> Tree:
   """Puts the parameters of a model's task into those of another one.
 
   Args:
@@ -93,7 +93,7 @@ def _shared_labels(
   return value
 
 
-def _sizes(task: AnyTask) -> dict[str, Any]:
+def _sizes(task: AnyTask) -> Json:
   """What decides the shapes and the meaning of an encoder's parameters."""
   sizes = dataclasses.asdict(task.model.encoder)
   for name in (

@@ -5,10 +5,11 @@ import json
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from splitner_jax.data import formats, tags
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.types import Json
 
 
 class Row(NamedTuple):
@@ -21,7 +22,7 @@ class Row(NamedTuple):
   """
 
   content: str | list[str]
-  record: dict[str, Any]
+  record: Json
   length: int
 
   @property

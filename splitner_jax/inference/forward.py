@@ -22,6 +22,7 @@ from splitner_jax.inputs.text_tables import TableRows, Texts
 from splitner_jax.models import feature_tables
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.progress import bar
+from splitner_jax.runtime.types import Tree
 from splitner_jax.tasks import Task
 
 TABLE_ROWS = {"char": 65_536, "pattern": 4_096}
@@ -75,7 +76,7 @@ class Programs:
         model: Any = self.task.model
         has_tables = bool(self.table_features)
 
-        def run(params: Any, tables: Any, batch: Any) -> Any:
+        def run(params: Tree, tables: Tree, batch: Tree) -> Tree:
           more = {"tables": tables} if has_tables else {}
           return model.apply({"params": params}, batch, layout, **more)
 
@@ -106,7 +107,7 @@ class _Table:
     self.values = devices.replicate(feature_tables.empty(model, name, capacity))
     self._fill = programs.fill(name)
 
-  def fill(self, params: Any, texts: Texts) -> None:
+  def fill(self, params: Tree, texts: Texts) -> None:
     """Computes new rows."""
     self.values = self._fill(params, self.values, texts)
 
@@ -125,7 +126,7 @@ class Forward:
   """
 
   def __init__(
-    self, programs: Programs, params: Any, *, progress: bool = False
+    self, programs: Programs, params: Tree, *, progress: bool = False
   ):
     """Computes nothing yet.
 
@@ -209,7 +210,7 @@ class Forward:
     self._tables = tables
     used = total = 0
 
-    def batches() -> Iterator[tuple[int, Batch, Any, list[tuple[str, Texts]]]]:
+    def batches() -> Iterator[tuple[int, Batch, Tree, list[tuple[str, Texts]]]]:
       nonlocal used, total
       for placement in packer.batches(range(len(examples))):
         batch = batcher.assemble(placement)
@@ -223,7 +224,7 @@ class Forward:
           fills += [(name, each) for each in new]
         yield len(placement.examples), batch, _put(batch, rows), fills
 
-    def collect(batch: Batch, logits_DxMxC: Any) -> None:
+    def collect(batch: Batch, logits_DxMxC: Tree) -> None:
       nonlocal results
       logits = devices.to_host(logits_DxMxC)
       logits = logits.reshape(-1, logits.shape[-1])
@@ -256,7 +257,7 @@ class Forward:
     return results
 
 
-def _put(batch: Batch, rows: Mapping[str, np.ndarray]) -> Any:
+def _put(batch: Batch, rows: Mapping[str, np.ndarray]) -> Tree:
   """The arrays of a batch on the devices, with the rows of its texts."""
   arrays = {
     name: array

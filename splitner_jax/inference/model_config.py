@@ -1,19 +1,19 @@
 """config.json of a model's folder: fields of a model, and of older formats."""
 
 import dataclasses
-from typing import Any
 
 import splitner_jax
 from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.models.transformer import EncoderConfig
 from splitner_jax.pretrained import FAMILIES, Family
+from splitner_jax.runtime.types import Json
 from splitner_jax.tasks.decoding import Decoding, Thresholds
 
 FORMAT_VERSION = 4
 """Raised when an older program could not read the folder correctly."""
 
 # What the first folders of format 1 leave out.
-_SINCE_1: dict[str, dict[str, Any]] = {
+_SINCE_1: dict[str, Json] = {
   "mention": {
     "none_class": False,
     "pooling": "cls",
@@ -24,7 +24,7 @@ _SINCE_1: dict[str, dict[str, Any]] = {
 }
 
 
-def describe(model: NerModel, tokenizers: dict[str, str]) -> dict[str, Any]:
+def describe(model: NerModel, tokenizers: dict[str, str]) -> Json:
   """The fields of a model.
 
   Args:
@@ -51,7 +51,7 @@ def describe(model: NerModel, tokenizers: dict[str, str]) -> dict[str, Any]:
   }
 
 
-def upgraded(config: dict[str, Any]) -> dict[str, Any]:
+def upgraded(config: Json) -> Json:
   """The same fields in the newest format.
 
   Raises:
@@ -81,7 +81,7 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
   return config | {"tasks": tasks, "format_version": FORMAT_VERSION}
 
 
-def _upgraded_task(fields: dict[str, Any]) -> dict[str, Any]:
+def _upgraded_task(fields: Json) -> Json:
   """The fields of a task, its part of the decoding left as it is."""
   fields = _SINCE_1.get(fields["kind"], {}) | fields
   if fields["kind"] == "mention" and "max_context" not in fields:
@@ -94,7 +94,7 @@ def _upgraded_task(fields: dict[str, Any]) -> dict[str, Any]:
   return fields
 
 
-def decoding(fields: dict[str, Any]) -> Decoding:
+def decoding(fields: Json) -> Decoding:
   """The decoding that `dataclasses.asdict` made fields of."""
   thresholds = fields["thresholds"]
   return Decoding(
@@ -107,7 +107,7 @@ def decoding(fields: dict[str, Any]) -> Decoding:
   )
 
 
-def _describe_encoder(encoder: EncoderConfig) -> dict[str, Any]:
+def _describe_encoder(encoder: EncoderConfig) -> Json:
   fields = dataclasses.asdict(encoder)
   for name in ("dtype", "rematerialise"):  # Choices of the machine's user.
     del fields[name]
@@ -115,7 +115,7 @@ def _describe_encoder(encoder: EncoderConfig) -> dict[str, Any]:
 
 
 def encoder(
-  fields: dict[str, Any], max_length: int, dtype: str
+  fields: Json, max_length: int, dtype: str
 ) -> tuple[Family, EncoderConfig]:
   """Family and config of an encoder.
 

@@ -15,7 +15,6 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import safetensors
@@ -32,6 +31,7 @@ from splitner_jax.pretrained.folders import TOKENIZER_FILES, folder_or_download
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import atomic_write
+from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.tasks import TASK_KINDS, AnyTask
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.systems import SYSTEMS
@@ -123,7 +123,7 @@ def _is_model(folder: pathlib.Path) -> bool:
     return False
 
 
-def _json(config: dict[str, Any]) -> str:
+def _json(config: Json) -> str:
   return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -188,7 +188,7 @@ def load(name: str, *, compute_dtype: str = "auto") -> NerModel:
   return NerModel(kind, tasks, params, decoding, text_style, text)
 
 
-def _read_config(folder: pathlib.Path) -> dict[str, Any]:
+def _read_config(folder: pathlib.Path) -> Json:
   """The fields of config.json, in the newest format."""
   path = folder / "config.json"
   if not _is_model(folder):
@@ -222,7 +222,7 @@ def _blamed_on(path: pathlib.Path) -> Iterator[None]:
 
 
 def _make_task(
-  folder: pathlib.Path, name: str, fields: dict[str, Any], dtype: str
+  folder: pathlib.Path, name: str, fields: Json, dtype: str
 ) -> AnyTask:
   with _blamed_on(folder / "config.json"):
     where, length = fields["tokenizer"], fields["max_length"]
@@ -245,7 +245,7 @@ def _make_task(
     return restore(name, fields, encoder, tokenizer)
 
 
-def _read_params(path: pathlib.Path, task: AnyTask) -> Any:
+def _read_params(path: pathlib.Path, task: AnyTask) -> Tree:
   """Parameters from a file, after a look at their names and shapes."""
   if not path.is_file():
     raise UserError(f"{path}: is missing; get the folder again")

@@ -10,6 +10,7 @@ from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.data.text import TextStyle
 from splitner_jax.inference.forward import Forward, Programs
 from splitner_jax.inputs.examples import Examples
+from splitner_jax.runtime.types import Tree
 from splitner_jax.tasks import AnyTask
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.systems import Prediction, SystemKind
@@ -30,7 +31,7 @@ class NerModel:
 
   kind: SystemKind[Any]
   tasks: Mapping[str, AnyTask]
-  params: Mapping[str, Any]
+  params: Mapping[str, Tree]
   decoding: Decoding = dataclasses.field(default_factory=Decoding)
   text_style: TextStyle = dataclasses.field(default_factory=TextStyle)
   card: str = ""
@@ -92,7 +93,7 @@ class Predictor:
     examples: Examples | None = None,
     outside_biases: Sequence[float] | None = None,
     batch_size: int | None = None,
-  ) -> Any:
+  ) -> object:
     """Runs the models; see `SystemKind.read`.
 
     Args:
@@ -115,7 +116,7 @@ class Predictor:
     )
 
   def decode(
-    self, reading: Any, decoding: Decoding | None = None
+    self, reading: object, decoding: Decoding | None = None
   ) -> Prediction:
     """The mentions of a reading; by default as the model decodes."""
     return self.kind.decode(self.tasks, reading, decoding or self.decoding)

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.evaluation.thresholds import (
@@ -44,7 +43,7 @@ def tune(
   least_scores: Sequence[float] | None = None,
   *,
   own: Decoding | None = None,
-  reading: Any = None,
+  reading: object = None,
 ) -> Tuned:
   """Chooses outside bias and thresholds; the models run once.
 

@@ -12,7 +12,6 @@ Shape suffixes as in `features`, and K rows of a table.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -20,6 +19,7 @@ import numpy as np
 from splitner_jax.models import features
 from splitner_jax.models.heads import TokenClassifier
 from splitner_jax.models.lstm import LSTM_SIZE, input_gates
+from splitner_jax.runtime.types import Tree
 
 
 def empty(model: TokenClassifier, name: str, rows: int) -> np.ndarray:
@@ -32,7 +32,7 @@ def empty(model: TokenClassifier, name: str, rows: int) -> np.ndarray:
 def fill(
   model: TokenClassifier,
   name: str,
-  params: Mapping[str, Any],
+  params: Mapping[str, Tree],
   table: jax.Array,
   texts: Mapping[str, jax.Array],
 ) -> jax.Array:
@@ -57,7 +57,7 @@ def fill(
 
 def _character_rows(
   model: TokenClassifier,
-  params: Mapping[str, Any],
+  params: Mapping[str, Tree],
   texts: tuple[jax.Array, jax.Array],
 ) -> jax.Array:
   cnn = params["char"]["cnn"]
@@ -74,7 +74,7 @@ def _character_rows(
 
 def _pattern_rows(
   model: TokenClassifier,
-  params: Mapping[str, Any],
+  params: Mapping[str, Tree],
   texts: tuple[jax.Array, jax.Array],
 ) -> jax.Array:
   cnn, lstm = params["pattern"]["cnn"], params["pattern"]["lstm"]

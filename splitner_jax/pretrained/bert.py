@@ -1,7 +1,6 @@
 """BERT and RoBERTa: two families with one encoder and one table."""
 
 import re
-from typing import Any
 
 from splitner_jax.inputs.tokenizer import PairStyle
 from splitner_jax.models.bert import BertConfig
@@ -12,9 +11,10 @@ from splitner_jax.pretrained.entries import (
   norm,
 )
 from splitner_jax.pretrained.family import ConfigFields, Family
+from splitner_jax.runtime.types import Json
 
 
-def read_fields(fields: ConfigFields) -> dict[str, Any]:
+def read_fields(fields: ConfigFields) -> Json:
   """The fields of a `BertConfig`; old files leave out some."""
   fields.expect("position_embedding_type", "absolute")
   fields.expect("is_decoder", False)

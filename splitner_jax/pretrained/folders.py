@@ -12,6 +12,7 @@ from splitner_jax.pretrained.families import FAMILIES
 from splitner_jax.pretrained.family import ConfigFields, Family
 from splitner_jax.runtime.cache import cache_dir
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.types import Json
 
 TOKENIZER_FILES = (
   "tokenizer.json",
@@ -123,7 +124,7 @@ def folder_or_download(name: str, files: Sequence[str]) -> str:
     ) from e
 
 
-def read_config(folder: str) -> dict[str, Any]:
+def read_config(folder: str) -> Json:
   """The fields of config.json, unchecked."""
   path = os.path.join(folder, "config.json")
   try:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from splitner_jax.inputs.tokenizer import PairStyle
 from splitner_jax.models.modernbert import ModernBertConfig
@@ -13,6 +12,7 @@ from splitner_jax.pretrained.entries import (
   norm,
 )
 from splitner_jax.pretrained.family import ConfigFields, Family
+from splitner_jax.runtime.types import Json
 
 _GLOBAL, _LOCAL = "full_attention", "sliding_attention"
 
@@ -45,7 +45,7 @@ def _theta(fields: ConfigFields, kind: str, old: str, default: float) -> float:
 
 def _read(fields: ConfigFields, dtype: str) -> ModernBertConfig:
   fields.expect("rope_scaling", None)
-  sizes: dict[str, Any] = {**fields.sizes()}
+  sizes: Json = {**fields.sizes()}
   if sizes["hidden_size"] % (2 * sizes["num_heads"]):
     fields.refuse("hidden_size", "an even multiple of num_attention_heads")
   return ModernBertConfig(

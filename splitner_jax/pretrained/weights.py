@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 from flax import traverse_util
@@ -28,8 +27,9 @@ from splitner_jax.pretrained.folders import (
 from splitner_jax.pretrained.table import published, table
 from splitner_jax.pretrained.tensors import Tensors, read_tensors
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.types import Json, Tree
 
-Params = Mapping[str, Any]
+Params = Mapping[str, Tree]
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def _read(folder: str, family: Family) -> tuple[Tensors, dict[str, str]]:
   return tensors, originals
 
 
-def _flatten(params: Params) -> dict[str, Any]:
+def _flatten(params: Params) -> Json:
   return traverse_util.flatten_dict(params, sep="/")
 
 
@@ -75,9 +75,7 @@ def _shorten(names: Iterable[str]) -> str:
   return ", ".join(listed[:4]) + rest or "none"
 
 
-def fill(
-  params: Params, folder: str, *, complete: bool = False
-) -> dict[str, Any]:
+def fill(params: Params, folder: str, *, complete: bool = False) -> Json:
   """Puts the weights of a checkpoint into a model's parameters.
 
   Args:

@@ -15,10 +15,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.types import Tree
 
 AXIS = "data"
 
-Tree = Any
 T = TypeVar("T")
 
 
@@ -70,7 +70,7 @@ def compile_step(step: Callable[[Tree, Tree], tuple[Tree, Tree]]) -> Callable:
   )
 
 
-def compile_forward(forward: Callable[[Tree, Tree, Tree], Any]) -> Callable:
+def compile_forward(forward: Callable[[Tree, Tree, Tree], Tree]) -> Callable:
   """Compiles (params, tables, batch) -> rows, of shape [devices, rows, ...]."""
   return jax.pmap(forward, axis_name=AXIS, in_axes=(None, None, 0), out_axes=0)
 
@@ -80,7 +80,7 @@ def compile_update(update: Callable[[Tree, Tree, Tree], Tree]) -> Callable:
   return jax.jit(update, donate_argnums=1, out_shardings=replicated())
 
 
-def global_rows(rows: Any) -> jax.Array:
+def global_rows(rows: Tree) -> jax.Array:
   """The rows of all devices, only this device's with a gradient.
 
   [n, ...] -> [devices * n, ...]. A loss of the result, differentiated on each

@@ -10,6 +10,7 @@ from splitner_jax.data.sentences import Sentence
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.tokenizer import MAX_WORD_PIECES, Tokenizer
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.types import Json
 from splitner_jax.tasks.decoding import Decoding
 
 ForwardFn = Callable[[Examples], np.ndarray]
@@ -54,7 +55,7 @@ class Task(Protocol):
     forward: ForwardFn,
     sentences: Sequence[Sentence],
     decoding: Decoding,
-  ) -> dict[str, Any]:
+  ) -> Json:
     """Scores as of `metrics.score`; training keeps the best `f1`."""
     ...
 

@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -22,6 +21,7 @@ from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.models.heads import POOLINGS, PooledClassifier
 from splitner_jax.models.transformer import EncoderConfig
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.types import Json
 from splitner_jax.tasks.base import (
   ForwardFn,
   check_room,
@@ -155,7 +155,7 @@ class MentionTask:
       for label, score in zip(best.tolist(), scores.tolist(), strict=True)
     ]
 
-  def describe(self) -> dict[str, Any]:
+  def describe(self) -> Json:
     """Its fields in a model's folder; `restore` undoes it."""
     return {
       "kind": "mention",
@@ -172,7 +172,7 @@ class MentionTask:
   def restore(
     cls,
     name: str,
-    fields: dict[str, Any],
+    fields: Json,
     encoder: EncoderConfig,
     tokenizer: Tokenizer,
   ) -> "MentionTask":
@@ -206,7 +206,7 @@ class MentionTask:
     forward: ForwardFn,
     sentences: Sequence[Sentence],
     decoding: Decoding,
-  ) -> dict[str, Any]:
+  ) -> Json:
     """Scores of the types of gold mentions."""
     gold = [s.spans for s in sentences]
     found = self.classes(

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from splitner_jax.inputs.tokenizer import (
 from splitner_jax.models.heads import TokenClassifier
 from splitner_jax.models.transformer import EncoderConfig
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.types import Json
 from splitner_jax.tasks.base import ForwardFn, log_softmax
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.overlaps import resolve_overlaps_by_score
@@ -314,9 +314,9 @@ class TokenTask:
       for span in self.scheme.decode(labels.tolist())
     ]
 
-  def describe(self) -> dict[str, Any]:
+  def describe(self) -> Json:
     """Its fields in a model's folder; `restore` undoes it."""
-    asked: dict[str, Any] = {"kind": "token"}
+    asked: Json = {"kind": "token"}
     if self.asked:
       asked = {
         "kind": "type questions",
@@ -342,7 +342,7 @@ class TokenTask:
   def restore(
     cls,
     name: str,
-    fields: dict[str, Any],
+    fields: Json,
     encoder: EncoderConfig,
     tokenizer: Tokenizer,
   ) -> "TokenTask":
@@ -374,7 +374,7 @@ class TokenTask:
     forward: ForwardFn,
     sentences: Sequence[Sentence],
     decoding: Decoding,
-  ) -> dict[str, Any]:
+  ) -> Json:
     """Scores of the mentions; without types, of the spans."""
     examples, _ = self.encode(sentences)
     found = self.decode(

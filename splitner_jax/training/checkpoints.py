@@ -7,15 +7,13 @@ import json
 import pathlib
 import shutil
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.errors import UserError
-
-Tree = Any
+from splitner_jax.runtime.types import Tree
 
 
 def _targets(tree: Tree) -> Tree:

@@ -5,7 +5,6 @@ import logging
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -23,6 +22,7 @@ from splitner_jax.inputs.text_tables import TextKeys
 from splitner_jax.runtime import devices, memory, signals
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.progress import bar as progress_bar
+from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.tasks import Task
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.training import losses, optimizer
@@ -92,7 +92,9 @@ class Setup:
       read += len(placement.examples)
       yield batch, read
 
-  def init_state(self, fill: Callable[[Any], Any] = lambda p: p) -> TrainState:
+  def init_state(
+    self, fill: Callable[[Tree], Tree] = lambda p: p
+  ) -> TrainState:
     """The state before the first step, on one device.
 
     Args:
@@ -119,7 +121,7 @@ class Setup:
       self.task.model, layout, self.loss, self.transform, self.frozen
     )
 
-  def facts(self) -> dict[str, Any]:
+  def facts(self) -> Json:
     """What the report says of it."""
     return {
       "examples": self.plan.count,
@@ -201,10 +203,10 @@ def train(
   programs: Programs,
   settings: ConfigDict,
   splits: tuple[Sequence[Sentence], Sequence[Sentence]],
-  fill: Callable[[Any], Any],
+  fill: Callable[[Tree], Tree],
   folder: pathlib.Path,
   decoding: Decoding | None = None,
-) -> tuple[Any, dict[str, Any]]:
+) -> tuple[Tree, Json]:
   """Trains a task, or goes on where an earlier run of it was cut off.
 
   Args:
@@ -259,7 +261,7 @@ def train(
   saved_at = time.monotonic()
   warm: set[Layout] = set()
 
-  def batches() -> Iterator[tuple[Batch, Any, int]]:
+  def batches() -> Iterator[tuple[Batch, Tree, int]]:
     where = progress["epoch"], progress["batch"], progress["read"]
     for batch, read in setup.batches(*where):
       yield batch, devices.put_batch(batch.arrays), read
@@ -386,7 +388,7 @@ def train(
   return params, progress | facts
 
 
-def _per_type(scores: dict[str, Any]) -> str:
+def _per_type(scores: Json) -> str:
   return ", ".join(
     f"{label} {row.get('f1', row['recall']):.1f}"
     for label, row in scores["per_type"].items()

@@ -7,12 +7,13 @@ parallelism they are given the rows of all devices (see
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
 import optax
 from jax import numpy as jnp
+
+from splitner_jax.runtime.types import Json
 
 Loss = Callable[..., jax.Array]
 """(logits, labels, weights) -> loss, once `bind` has given it the rest."""
@@ -167,7 +168,7 @@ def bind(
     batches: into how many they are divided.
     average: one of `AVERAGES`; dice, a ratio over the batch, has none.
   """
-  given: dict[str, Any] = {}
+  given: Json = {}
   if loss is weighted_cross_entropy:
     given["class_weights"] = inverse_frequencies(labels, weights)
     weights = weights * given["class_weights"][labels]

@@ -1,12 +1,12 @@
 """How far a training is: what its checkpoints know beside the state."""
 
 import time
-from typing import Any
 
 from splitner_jax.runtime.compilation import compile_clock
+from splitner_jax.runtime.types import Json
 
 
-def fresh_progress() -> dict[str, Any]:
+def fresh_progress() -> Json:
   """What a checkpoint knows beside the state; all of it JSON."""
   return {
     "step": 0,
@@ -28,7 +28,7 @@ def fresh_progress() -> dict[str, Any]:
 class Stopwatch:
   """Training seconds of the current epoch, kept over restarts."""
 
-  def __init__(self, progress: dict[str, Any]):
+  def __init__(self, progress: Json):
     self._progress = progress
     self._start, self._compiled = time.monotonic(), compile_clock.seconds
 

@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Callable, Collection
-from typing import Any
 
 import flax.struct
 import jax
@@ -12,6 +11,7 @@ from flax import linen as nn
 from splitner_jax.inputs.batches import Batch
 from splitner_jax.inputs.packing import Layout
 from splitner_jax.runtime import devices
+from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.tasks import Task
 from splitner_jax.training.losses import Loss
 
@@ -24,14 +24,14 @@ class TrainState(flax.struct.PyTreeNode):
 
   step: jax.Array
   seed: jax.Array
-  params: Any
-  opt_state: Any
+  params: Tree
+  opt_state: Tree
 
 
-Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
+Step = Callable[[TrainState, Tree], tuple[TrainState, dict[str, jax.Array]]]
 
 
-def init_params(task: Task, seed: int, batch: Batch) -> Any:
+def init_params(task: Task, seed: int, batch: Batch) -> Tree:
   """Fresh parameters, from one device's part of any batch."""
   # Tasks with one seed must not start alike.
   key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(task.name.encode()))
@@ -40,9 +40,7 @@ def init_params(task: Task, seed: int, batch: Batch) -> Any:
   return init(key, arrays, batch.layout)["params"]
 
 
-def split(
-  params: dict[str, Any], frozen: Collection[str]
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def split(params: Json, frozen: Collection[str]) -> tuple[Json, Json]:
   """Parameters that learn, and those of the parts that do not."""
   return (
     {name: part for name, part in params.items() if name not in frozen},

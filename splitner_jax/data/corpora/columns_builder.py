@@ -19,6 +19,7 @@ from splitner_jax.data.corpora import sources
 from splitner_jax.data.sentences import Sentence, Span
 from splitner_jax.runtime.cache import cache_dir
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.types import Json
 
 
 class ColumnsBuilder(tfds.core.GeneratorBasedBuilder):
@@ -94,15 +95,13 @@ class ColumnsBuilder(tfds.core.GeneratorBasedBuilder):
 
   def _split_generators(
     self, dl_manager: tfds.download.DownloadManager
-  ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
+  ) -> dict[str, Iterator[tuple[int, Json]]]:
     del dl_manager  # the files are already here
     return {
       split: self._generate_examples(split) for split in self._files.names
     }
 
-  def _generate_examples(
-    self, split: str
-  ) -> Iterator[tuple[int, dict[str, Any]]]:
+  def _generate_examples(self, split: str) -> Iterator[tuple[int, Json]]:
     key = 0
     for name in self._files.names[split]:
       for sentence in self.read_file(self._files.folder / name):

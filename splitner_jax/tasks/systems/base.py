@@ -8,6 +8,7 @@ import numpy as np
 
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.inputs.examples import Examples
+from splitner_jax.runtime.types import Json
 from splitner_jax.tasks.base import ForwardFn
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.mentions import MentionTask
@@ -119,7 +120,7 @@ class SystemKind(abc.ABC, Generic[Reading]):
 
   def component_scores(
     self, tasks: Tasks, forwards: Forwards, sentences: Sequence[Sentence]
-  ) -> dict[str, dict[str, Any]]:
+  ) -> dict[str, Json]:
     """Scores of parts of the system, as `report.json` has them."""
     del tasks, forwards, sentences
     return {}

@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.inputs.examples import Examples
+from splitner_jax.runtime.types import Json
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.from_settings import span_detection
 from splitner_jax.tasks.mentions import (
@@ -128,7 +129,7 @@ class TwoStepSystem(SystemKind[TwoStepReading]):
 
   def component_scores(
     self, tasks: Tasks, forwards: Forwards, sentences: Sequence[Sentence]
-  ) -> dict[str, dict[str, Any]]:
+  ) -> dict[str, Json]:
     """The classifier's scores, given the gold mentions."""
     classifier: MentionTask = tasks["classifier"]
     scores = classifier.evaluate(forwards["classifier"], sentences, Decoding())
