@@ -90,6 +90,19 @@ def test_thresholds():
   assert ner.predict(texts, threshold=0.9) == [[]]
 
 
+def test_entities_of_some_types():
+  ner, _ = fake()
+  text = "Ana, so Bo Ek, OSLO"
+  assert [e.text for e in ner.predict(text, labels=["WORLD"])[0]] == ["OSLO"]
+  assert [e.text for e in ner.predict(text, labels="name")[0]] == [
+    "Ana",
+    "Bo Ek",
+  ]
+  assert ner.predict(text, labels=[]) == [[]]
+  with pytest.raises(UserError, match="labels: 'city' is none of the model's"):
+    ner.predict(text, labels=["name", "city"])
+
+
 def test_a_stream_reads_ahead_by_a_bounded_amount():
   ner, capitals = fake(seconds=0.1)
   read = 0

@@ -63,6 +63,9 @@ def test_tag(capitals: Capitals):
   source.seek(0)
   parts = predict.tag("m", source, "x", output_format="text", threshold=0.9)
   assert "".join(parts) == "so Ana\n\n\u00c9va\n"
+  source.seek(0)
+  parts = predict.tag("m", source, "x", output_format="text", labels=["WORLD"])
+  assert "".join(parts) == "so Ana\n\n\u00c9va\n"
 
 
 BROKEN = b'{"text": "Ana"}\n{"text": \n{"text": "Bo", "id": 7}\n'

@@ -11,7 +11,7 @@ import os
 import pathlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, BinaryIO, NoReturn
 
 import tqdm
@@ -36,6 +36,7 @@ def tag(
   colour: bool = False,
   batch_size: int = 32,
   threshold: float | None = None,
+  labels: Collection[str] | None = None,
 ) -> Iterator[str]:
   """Tags a file, part by part of the output.
 
@@ -47,7 +48,7 @@ def tag(
     skip_errors: whether to leave out lines that cannot be read.
     colour: whether the output goes to a terminal.
     batch_size: of `SplitNER.from_pretrained`.
-    threshold: of `SplitNER.stream`.
+    threshold, labels: of `SplitNER.stream`.
 
   Raises:
     UserError: the model cannot be loaded, or a line not be read.
@@ -71,7 +72,9 @@ def tag(
   with bar:
     # One copy of the rows is read ahead by as much as is tagged at a time.
     ahead, rows = itertools.tee(read_rows(lines(), name, on_error))
-    found = ner.stream((row.content for row in ahead), threshold=threshold)
+    found = ner.stream(
+      (row.content for row in ahead), threshold=threshold, labels=labels
+    )
     style = output_formats.Style(ner.labels, ner.sentences, colour)
     tagged: Iterator[tuple[Row, list[pipeline.Entity]]] = zip(
       rows, found, strict=True
@@ -111,6 +114,7 @@ def define_flags() -> None:
   flags.DEFINE_float(
     "threshold", None, "the least score; if not given, the model's thresholds"
   )
+  flags.DEFINE_list("labels", None, "only entities of these types: A,B,...")
   flags.DEFINE_integer(
     "batch_size", 32, "sentences that are computed at a time, about"
   )
@@ -156,6 +160,7 @@ def main(argv: list[str]) -> None:
       skip_errors=flags.FLAGS["on-error"].value == "skip",
       colour=to_terminal and sys.stdout.isatty(),
       threshold=flags.FLAGS.threshold,
+      labels=flags.FLAGS.labels,
       batch_size=flags.FLAGS.batch_size,
     )
     if to_terminal:
