@@ -108,6 +108,8 @@ class Checkpoints:
         same state may be saved before and after it.
     """
     with _disk_errors(self._folder):
+      # Orbax would wait too, and warn that it did.
+      self._latest.wait_until_finished()
       self._latest.save(
         2 * step + evaluated,
         args=ocp.args.Composite(

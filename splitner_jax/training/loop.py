@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 SAVE_SECONDS = 300.0
 """A checkpoint is written at least this often."""
+EVALUATION_SECONDS = 30.0
+"""An evaluation is begun with a checkpoint not older than this."""
 LOG_STEPS = 10
 """TensorBoard gets the loss every so many steps."""
 
@@ -355,7 +357,8 @@ def train(
             save()
         if pending:
           check(*pending)
-        if settings.epochs:
+        late = time.monotonic() - saved_at > EVALUATION_SECONDS
+        if settings.epochs and (late or asked.is_set()):
           # Not the epoch's end yet: a run that is stopped in its evaluation
           # comes back to that.
           save()
@@ -363,6 +366,7 @@ def train(
           checkpoints.wait()
           signals.leave()
       if settings.epochs:
+        watch.lap()
         progress["epoch_seconds"].append(round(progress["seconds"], 3))
         progress["seconds"] = 0.0
         progress.update(epoch=progress["epoch"] + 1, batch=0, read=0)
