@@ -27,7 +27,6 @@ from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.reproduce import paper
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.compilation import use_compilation_cache
-from splitner_jax.runtime.devices import compute_dtype
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import atomic_write
 from splitner_jax.training import loop
@@ -145,7 +144,8 @@ def _tasks(backbone: str, features: str, length: int) -> _Tasks:
   for part in (config.detector, config.tagger):
     part.features = features
   found = pretrained.read_backbone(
-    pretrained.resolve(backbone), dtype=compute_dtype(config.compute_dtype)
+    pretrained.resolve(backbone),
+    dtype=devices.compute_dtype(config.compute_dtype),
   )
   encoder = dataclasses.replace(
     found.encoder,
