@@ -25,8 +25,7 @@ from splitner_jax.experiment.settings import task_settings
 from splitner_jax.inference.forward import Forward, Programs
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.reproduce import paper
-from splitner_jax.runtime import devices
-from splitner_jax.runtime.compilation import use_compilation_cache
+from splitner_jax.runtime import compilation, devices
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import atomic_write
 from splitner_jax.training import loop
@@ -277,7 +276,7 @@ def run(
       raise UserError(
         f"lengths: {length} is not from {_MENTION_EVERY} to {_LONGEST}"
       )
-  use_compilation_cache()
+  compilation.use_compilation_cache()
   settings = {
     # The name alone: a folder is of one machine only.
     "backbone": pathlib.PurePath(backbone).name,
