@@ -174,7 +174,7 @@ def test_older_formats(
     fields = config["tasks"]["classifier"]
     if version > 1:
       config["min_score"] = 0.3
-      fields["temperature"] = 2.5
+      fields["temperature"] = 0.5
     if version < 3:
       fields["context"] = max_context
       for name in ("max_context", "positions", *missing):
@@ -188,7 +188,7 @@ def test_older_formats(
   assert (found.positions, found.model.pooling) == ("question", "cls")
   # The higher of the two least scores that there were.
   assert loaded.decoding == (
-    Decoding(-1.0, 2.5, Thresholds(0.3, {"thing": 0.6}))
+    Decoding(-1.0, 0.5, Thresholds(0.3, {"thing": 0.6}))
     if version > 1
     else Decoding(-1.0, 1.0, Thresholds(0.2, {"thing": 0.6}))
   )

@@ -1,6 +1,5 @@
 """A kind of system that the package does not know: two taggers, averaged."""
 
-import dataclasses
 import json
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.source import TaskSource
 from splitner_jax.tasks.systems import (
   SYSTEMS,
+  DetectionReading,
   Prediction,
   SystemKind,
   register,
@@ -28,14 +28,7 @@ from splitner_jax.tasks.systems.base import Forwards, Tasks
 from tests import tiny
 
 
-@dataclasses.dataclass(frozen=True)
-class _Reading:
-  sentences: Sequence[Sentence]
-  examples: Examples
-  logits: np.ndarray
-
-
-class Ensemble(SystemKind[_Reading]):
+class Ensemble(SystemKind[DetectionReading]):
   """Labels words by the mean of what two taggers say."""
 
   name: ClassVar[str] = "ensemble"
@@ -59,16 +52,14 @@ class Ensemble(SystemKind[_Reading]):
     sentences: Sequence[Sentence],
     examples: Examples,
     outside_biases: Sequence[float],
-  ) -> _Reading:
+  ) -> DetectionReading:
     both = [forwards[name](examples) for name in self.task_names]
-    return _Reading(sentences, examples, np.mean(both, axis=0))
+    return DetectionReading(sentences, examples, np.mean(both, axis=0))
 
   def decode(
-    self, tasks: Tasks, reading: _Reading, decoding: Decoding
+    self, tasks: Tasks, reading: DetectionReading, decoding: Decoding
   ) -> Prediction:
-    found = self.detection(tasks).decode(
-      reading.examples, reading.logits, reading.sentences, decoding.outside_bias
-    )
+    found = self.detect(tasks, reading, decoding)
     mentions = [decoding.thresholds.keep(row) for row in found]
     return Prediction(mentions, [*mentions])
 

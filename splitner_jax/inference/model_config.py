@@ -3,11 +3,12 @@
 import dataclasses
 
 import splitner_jax
+from splitner_jax.evaluation.thresholds import Thresholds
 from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.models.transformer import EncoderConfig
 from splitner_jax.pretrained import FAMILIES, Family
 from splitner_jax.runtime.types import Json
-from splitner_jax.tasks.decoding import Decoding, Thresholds
+from splitner_jax.tasks.decoding import Decoding
 
 FORMAT_VERSION = 4
 """Raised when an older program could not read the folder correctly."""
@@ -66,10 +67,12 @@ def upgraded(config: Json) -> Json:
   found = config.pop("thresholds")
   tasks = {name: _upgraded_task(f) for name, f in config["tasks"].items()}
   biases = [f.pop("o_bias") for f in tasks.values() if "o_bias" in f]
-  temperatures = [f.pop("temperature", 1.0) for f in tasks.values()]
+  temperatures = [
+    f.pop("temperature") for f in tasks.values() if "temperature" in f
+  ]
   config["decoding"] = {
     "outside_bias": biases[0],
-    "temperature": max(temperatures),
+    "temperature": temperatures[0] if temperatures else 1.0,
     "thresholds": {
       "default": max(least, float(found["default"])),
       "per_type": {

@@ -84,8 +84,9 @@ def save(folder: str | os.PathLike[str], model: NerModel) -> None:
 
 def _beside(folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
   """Where a folder's next version is written, and its last one goes."""
-  return tuple(  # type: ignore[return-value]
-    folder.with_name(f".{folder.name}.{name}") for name in ("new", "previous")
+  hidden = f".{folder.name}"
+  return folder.with_name(f"{hidden}.new"), folder.with_name(
+    f"{hidden}.previous"
   )
 
 

@@ -42,9 +42,14 @@ def leave() -> None:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[threading.Event]:
-  """Inside, SIGTERM only sets the event, until the block saves and leaves."""
+  """Inside, SIGTERM only sets the event, until the block saves and leaves.
+
+  Where the block ends without that, the process leaves with its end.
+  """
   _deferring.set()
   try:
     yield _asked
   finally:
     _deferring.clear()
+  if _asked.is_set():
+    leave()

@@ -66,14 +66,9 @@ class MentionTask:
   features: tuple[str, ...] = ()
 
   @property
-  def answers(self) -> tuple[str, ...]:
+  def logit_names(self) -> tuple[str, ...]:
     """What the logits stand for: the types, and NO_ENTITY if it is one."""
     return self.labels + (NO_ENTITY,) * self.none_class
-
-  @property
-  def logit_names(self) -> tuple[str, ...]:
-    """What the logits stand for."""
-    return self.answers
 
   @property
   def targets_per_token(self) -> float:
@@ -109,7 +104,7 @@ class MentionTask:
       [sentence.words for sentence in sentences],
       [[(span.start, span.end) for span in spans] for spans in mentions],
     )
-    numbers = {label: i for i, label in enumerate(self.answers)}
+    numbers = {label: i for i, label in enumerate(self.logit_names)}
     labels = np.array(
       [numbers.get(span.label, -1) for spans in mentions for span in spans],
       np.int32,
@@ -135,7 +130,7 @@ class MentionTask:
     """float[N, C], of all mentions in their order."""
     examples = self.encode(sentences, mentions)
     if not len(examples):
-      return np.zeros((0, len(self.answers)), np.float32)
+      return np.zeros((0, len(self.logit_names)), np.float32)
     assert examples.asked is not None
     return forward(examples)[np.argsort(examples.asked)]
 
@@ -151,7 +146,7 @@ class MentionTask:
     rows = np.arange(len(best))
     scores = np.exp(log_softmax(logits / temperature)[rows, best])
     return [
-      (self.answers[label], score)
+      (self.logit_names[label], score)
       for label, score in zip(best.tolist(), scores.tolist(), strict=True)
     ]
 

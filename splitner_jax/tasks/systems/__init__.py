@@ -8,6 +8,7 @@ package, a call of `register`.
 from typing import Any
 
 from splitner_jax.tasks.systems.base import (
+  DetectionReading,
   Prediction,
   SystemKind,
   TypeLogits,
@@ -27,4 +28,11 @@ def register(kind: SystemKind[Any]) -> None:
 for _kind in (TwoStepSystem(), SequenceTagger(), TypeQuestions()):
   register(_kind)
 
-__all__ = ["SYSTEMS", "Prediction", "SystemKind", "TypeLogits", "register"]
+__all__ = [
+  "SYSTEMS",
+  "DetectionReading",
+  "Prediction",
+  "SystemKind",
+  "TypeLogits",
+  "register",
+]

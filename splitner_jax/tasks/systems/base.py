@@ -1,6 +1,7 @@
 """What every kind of system has."""
 
 import abc
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -50,6 +51,21 @@ class TypeLogits(NamedTuple):
   classes: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class DetectionReading:
+  """What the task that finds the spans says of sentences.
+
+  Attributes:
+    sentences: that were read.
+    examples: of the task.
+    logits: float[M, C] of their targets.
+  """
+
+  sentences: Sequence[Sentence]
+  examples: Examples
+  logits: np.ndarray
+
+
 class SystemKind(abc.ABC, Generic[Reading]):
   """A kind of system: functions that join tasks into mentions.
 
@@ -86,6 +102,14 @@ class SystemKind(abc.ABC, Generic[Reading]):
   def encode(self, tasks: Tasks, sentences: Sequence[Sentence]) -> Examples:
     """The examples of the task that finds the spans: no device is needed."""
     return self.detection(tasks).encode(sentences)[0]
+
+  def detect(
+    self, tasks: Tasks, reading: DetectionReading, decoding: Decoding
+  ) -> Mentions:
+    """The spans of each sentence, question by question, thresholds apart."""
+    return self.detection(tasks).decode(
+      reading.examples, reading.logits, reading.sentences, decoding.outside_bias
+    )
 
   @abc.abstractmethod
   def read(

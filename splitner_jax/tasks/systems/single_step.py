@@ -1,10 +1,7 @@
 """The baselines: one task finds the spans and their types."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import ClassVar
-
-import numpy as np
 
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.inputs.examples import Examples
@@ -20,30 +17,15 @@ from splitner_jax.tasks.overlaps import (
 from splitner_jax.tasks.source import TaskSource
 from splitner_jax.tasks.systems.base import (
   AnyTask,
+  DetectionReading,
   Forwards,
-  Mentions,
   Prediction,
   SystemKind,
   Tasks,
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class TaggerReading:
-  """What a tagger says of sentences.
-
-  Attributes:
-    sentences: that were read.
-    examples: of the tagger.
-    logits: float[M, C] of their targets.
-  """
-
-  sentences: Sequence[Sentence]
-  examples: Examples
-  logits: np.ndarray
-
-
-class _Tagger(SystemKind[TaggerReading]):
+class _Tagger(SystemKind[DetectionReading]):
   task_names: ClassVar[tuple[str, ...]] = ("tagger",)
   detection_task: ClassVar[str] = "tagger"
 
@@ -54,17 +36,10 @@ class _Tagger(SystemKind[TaggerReading]):
     sentences: Sequence[Sentence],
     examples: Examples,
     outside_biases: Sequence[float],
-  ) -> TaggerReading:
+  ) -> DetectionReading:
     """See `SystemKind.read`; it may be decoded with any bias."""
     del tasks, outside_biases
-    return TaggerReading(sentences, examples, forwards["tagger"](examples))
-
-  def _candidates(
-    self, tasks: Tasks, reading: TaggerReading, decoding: Decoding
-  ) -> Mentions:
-    return self.detection(tasks).decode(
-      reading.examples, reading.logits, reading.sentences, decoding.outside_bias
-    )
+    return DetectionReading(sentences, examples, forwards["tagger"](examples))
 
 
 class SequenceTagger(_Tagger):
@@ -85,9 +60,9 @@ class SequenceTagger(_Tagger):
     )
 
   def decode(
-    self, tasks: Tasks, reading: TaggerReading, decoding: Decoding
+    self, tasks: Tasks, reading: DetectionReading, decoding: Decoding
   ) -> Prediction:
-    found = self._candidates(tasks, reading, decoding)
+    found = self.detect(tasks, reading, decoding)
     mentions = [decoding.thresholds.keep(row) for row in found]
     return Prediction(mentions, [*mentions])
 
@@ -110,14 +85,14 @@ class TypeQuestions(_Tagger):
     )
 
   def decode(
-    self, tasks: Tasks, reading: TaggerReading, decoding: Decoding
+    self, tasks: Tasks, reading: DetectionReading, decoding: Decoding
   ) -> Prediction:
     """See `SystemKind.decode`.
 
     Of mentions that overlap the likeliest is kept; by the paper's code, of
     those that are not dropped, the one whose type is asked for first.
     """
-    found = self._candidates(tasks, reading, decoding)
+    found = self.detect(tasks, reading, decoding)
     thresholds = decoding.thresholds
     return Prediction(
       [thresholds.keep(resolve_overlaps_by_score(row)) for row in found],

@@ -19,6 +19,7 @@ from splitner_jax.tasks.mentions import (
 from splitner_jax.tasks.source import TaskSource
 from splitner_jax.tasks.systems.base import (
   AnyTask,
+  DetectionReading,
   Forwards,
   Prediction,
   SystemKind,
@@ -28,20 +29,14 @@ from splitner_jax.tasks.systems.base import (
 
 
 @dataclasses.dataclass(frozen=True)
-class TwoStepReading:
+class TwoStepReading(DetectionReading):
   """What both tasks say of sentences.
 
   Attributes:
-    sentences: that were read.
-    examples: of the detector.
-    span_logits: float[M, C] of their targets.
     rows: of each sentence, the row of a span's type logits by its words.
     type_logits: float[K, T].
   """
 
-  sentences: Sequence[Sentence]
-  examples: Examples
-  span_logits: np.ndarray
   rows: Sequence[dict[tuple[int, int], int]]
   type_logits: np.ndarray
 
@@ -105,12 +100,7 @@ class TwoStepSystem(SystemKind[TwoStepReading]):
     scores no sentence in which its detector finds nothing.
     """
     classifier: MentionTask = tasks["classifier"]
-    spans = self.detection(tasks).decode(
-      reading.examples,
-      reading.span_logits,
-      reading.sentences,
-      decoding.outside_bias,
-    )
+    spans = self.detect(tasks, reading, decoding)
     types = classifier.classes(reading.type_logits, decoding.temperature)
     mentions = []
     for row, rows in zip(spans, reading.rows, strict=True):
@@ -143,13 +133,8 @@ class TwoStepSystem(SystemKind[TwoStepReading]):
     Those that are no mention count where the classifier has a class for them.
     """
     classifier: MentionTask = tasks["classifier"]
-    numbers = {label: i for i, label in enumerate(classifier.answers)}
-    spans = self.detection(tasks).decode(
-      reading.examples,
-      reading.span_logits,
-      reading.sentences,
-      decoding.outside_bias,
-    )
+    numbers = {label: i for i, label in enumerate(classifier.logit_names)}
+    spans = self.detect(tasks, reading, decoding)
     chosen, classes = [], []
     for sentence, row, rows in zip(
       reading.sentences, spans, reading.rows, strict=True
