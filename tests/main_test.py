@@ -149,14 +149,16 @@ def config(tmp_path):
   return config
 
 
-def _refused(config, workdir: pathlib.Path) -> str:
+def _refused(
+  config, workdir: pathlib.Path, *, checkpoints: bool = False
+) -> str:
   with pytest.raises(UserError) as caught:
     run.run(config, workdir)
   message = str(caught.value)
   assert "\n" not in message
   assert not (workdir / "report.json").exists()
   assert not (workdir / "report.md").exists()
-  assert not list(workdir.glob("*/checkpoints/latest/[0-9]*"))
+  assert checkpoints or not list(workdir.glob("*/checkpoints/latest/[0-9]*"))
   return message
 
 
@@ -286,13 +288,43 @@ def test_workdir_of_other_data(config, tmp_path):
     pass
 
 
+def test_workdir_of_another_config_that_saved_its_best_only(config, tmp_path):
+  """As a kill between the first best and the first latest leaves it."""
+  workdir = tmp_path / "run"
+  with locked(config, workdir, "aaaa"):
+    (workdir / "detector/checkpoints/best/1").mkdir(parents=True)
+  config.learning_rate = 0.5
+  with (
+    pytest.raises(UserError, match=r"another run \(learning_rate is"),
+    locked(config, workdir, "aaaa"),
+  ):
+    pass
+
+
+@pytest.mark.parametrize("which", ["latest", "best"])
+def test_checkpoints_without_a_config(which, config, tmp_path):
+  workdir = tmp_path / "run"
+  checkpoint = workdir / f"detector/checkpoints/{which}/1"
+  checkpoint.mkdir(parents=True)
+  assert _refused(config, workdir, checkpoints=True) == (
+    f"--workdir {workdir}: has checkpoints but no config.json, which says what "
+    "they are of; choose another --workdir, or delete it"
+  )
+  (workdir / "config.json").write_text("{")
+  assert "delete the whole folder" in _refused(
+    config, workdir, checkpoints=True
+  )
+  assert checkpoint.exists()
+
+
 def test_more_seeds_in_the_same_workdir(config, tmp_path):
   workdir = tmp_path / "run"
-  (workdir / "seed-1/detector/checkpoints/latest/2").mkdir(parents=True)
   for seeds in ("1,2", "1,2,3", "3"):
     config.seeds = seeds
     with locked(config, workdir, "aaaa"):
-      pass
+      (workdir / "seed-1/detector/checkpoints/latest/2").mkdir(
+        parents=True, exist_ok=True
+      )
   config.seeds = ""
   with (
     pytest.raises(

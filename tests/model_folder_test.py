@@ -5,6 +5,7 @@ import json
 import pathlib
 import shutil
 from collections.abc import Sequence
+from typing import Any
 
 import huggingface_hub
 import numpy as np
@@ -102,8 +103,8 @@ def test_the_format_stays(kind: str, tmp_path: pathlib.Path):
   model_folder.save(tmp_path / "model", made)
   config = json.loads((tmp_path / "model" / "config.json").read_text())
   assert config.keys() == {
-    "decoding", "format_version", "library", "system", "tasks", "text_style",
-    "version",
+    "decoding", "files", "format_version", "library", "system", "tasks",
+    "text_style", "version",
   }  # fmt: skip
   assert (config["format_version"], config["system"]) == (4, kind)
   assert {
@@ -243,7 +244,7 @@ def tensors(folder: pathlib.Path, change) -> None:
     (lambda f: (f / "config.json").write_text("{"), "no model of splitner_jax"),
     (lambda f: edit(f, lambda c: c.update(library="x")), "no model of spl"),
     (lambda f: edit(f, lambda c: c.update(format_version=5)), "is newer than"),
-    (lambda f: edit(f, lambda c: c.pop("system")), "'system' is missing"),
+    (lambda f: edit(f, lambda c: c.pop("system")), "'system' is a required"),
     (lambda f: edit(f, lambda c: c.update(system="x")), "none of splitner"),
     (
       lambda f: edit(f, lambda c: c["tasks"].pop("detector")),
@@ -267,19 +268,19 @@ def tensors(folder: pathlib.Path, change) -> None:
     ),
     (
       lambda f: edit(f, lambda c: c["decoding"]["thresholds"].clear()),
-      "'default' is mis",
+      r"decoding.thresholds: 'default' is a required",
     ),
     (
       lambda f: edit(
         f, lambda c: c["tasks"]["detector"]["encoder"].update(family="x")
       ),
-      "family 'x' is none of bert, roberta",
+      r"tasks.detector.encoder.family: 'x' is not one of \['bert', 'roberta'",
     ),
     (
       lambda f: edit(
         f, lambda c: c["tasks"]["detector"]["encoder"].pop("family")
       ),
-      "'family' is missing",
+      "tasks.detector.encoder: 'family' is a required",
     ),
     (
       lambda f: (f / "detector.safetensors").unlink(),
@@ -322,10 +323,124 @@ def tensors(folder: pathlib.Path, change) -> None:
   ],
 )
 def test_broken_folders(copy: pathlib.Path, spoil, message: str):
+  # As older folders are, which have no checksums.
+  edit(copy, lambda c: c.pop("files"))
   spoil(copy)
   with pytest.raises(UserError, match=message) as caught:
     model_folder.load(str(copy))
   assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    "detector.safetensors",
+    "classifier.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+  ],
+)
+def test_flipped_bits(copy: pathlib.Path, name: str):
+  path = copy / name
+  data = bytearray(path.read_bytes())
+  data[-40] ^= 4
+  path.write_bytes(data)
+  with pytest.raises(UserError, match=f"{name}: is not as it was saved"):
+    model_folder.load(str(copy))
+  path.unlink()
+  with pytest.raises(UserError, match=f"{name}: is missing"):
+    model_folder.load(str(copy))
+
+
+def _put(path: str, value: Any):
+  """A change of the field at a path such as decoding.temperature."""
+
+  def change(config) -> None:
+    *folders, last = path.split(".")
+    for name in folders:
+      config = config[name]
+    config[last] = value
+
+  return change
+
+
+@pytest.mark.parametrize(
+  ("path", "value"),
+  [
+    ("tasks.classifier.none_class", "false"),
+    ("tasks.classifier.labels", ["person", "thing", "thing"]),
+    ("tasks.classifier.labels", ["person", "thing ", "location"]),
+    ("tasks.classifier.labels", ["person", "th\ning", "location"]),
+    ("tasks.classifier.labels", ["person", "", "location"]),
+    ("tasks.classifier.pooling", "max"),
+    ("tasks.classifier.max_context", 0),
+    ("tasks.classifier.question", ["What", "?"]),
+    ("tasks.classifier.question", ["{mention}", "{mention}"]),
+    ("tasks.detector.features", ["char", "colour"]),
+    ("tasks.detector.features", "char"),
+    ("tasks.detector.max_length", 0),
+    ("tasks.detector.max_length", 200.0),
+    ("tasks.detector.max_length", True),
+    ("tasks.detector.scheme", "IOB1"),
+    ("tasks.detector.reference", 0),
+    ("tasks.detector.encoder.layer_norm_eps", 0),
+    ("tasks.detector.encoder.hidden_dropout", 2),
+    ("tasks.detector.encoder.num_layers", 10**9),
+    ("tasks.detector.encoder.activation", "swish"),
+    ("decoding.temperature", 0),
+    ("decoding.temperature", -1.0),
+    ("decoding.temperature", float("nan")),
+    ("decoding.temperature", 10**400),
+    ("decoding.outside_bias", "0"),
+    ("decoding.thresholds.default", float("nan")),
+    ("decoding.thresholds.per_type", {"thing": None}),
+    ("decoding.thresholds.per_type", {"thing": 1.5}),
+    ("text_style.unit_words", -1),
+    ("text_style.split_hyphens", "yes"),
+  ],
+)
+def test_impossible_fields(copy: pathlib.Path, path: str, value: Any):
+  edit(copy, _put(path, value))
+  with pytest.raises(UserError, match=r"config\.json: not as this") as caught:
+    model_folder.load(str(copy))
+  message = str(caught.value)
+  assert "\n" not in message
+  # The field is named; of NaN the line.
+  assert path in message or "NaN is no number of JSON" in message
+
+
+def test_a_key_twice(copy: pathlib.Path):
+  path = copy / "config.json"
+  text = path.read_text().replace("{", '{"system": "single_qa",', 1)
+  path.write_text(text)
+  with pytest.raises(UserError, match="key 'system' appears twice"):
+    model_folder.load(str(copy))
+
+
+def test_parameters_that_are_not_finite(copy: pathlib.Path):
+  edit(copy, lambda c: c.pop("files"))
+  bias = np.array([0, np.nan, 1], np.float32)
+  tensors(copy, lambda t: t.update({"classifier/bias": bias}))
+  with pytest.raises(UserError, match="parameter classifier/bias is not fin"):
+    model_folder.load(str(copy))
+
+
+def test_a_tokenizer_of_a_larger_vocabulary(copy: pathlib.Path):
+  edit(copy, lambda c: c.pop("files"))
+  path = copy / "tokenizer.json"
+  fields = json.loads(path.read_text())
+  fields["model"]["vocab"]["newest"] = 10_000
+  path.write_text(json.dumps(fields))
+  with pytest.raises(UserError, match="its token 'newest' has the id 10000"):
+    model_folder.load(str(copy))
+
+
+def test_a_tokenizer_without_its_vocabulary(copy: pathlib.Path):
+  """transformers makes an empty one of the rest."""
+  edit(copy, lambda c: c.pop("files"))
+  (copy / "tokenizer.json").unlink()
+  with pytest.raises(UserError, match="its tokenizer has no vocabulary"):
+    model_folder.load(str(copy))
 
 
 def test_hub(saved: pathlib.Path, monkeypatch: pytest.MonkeyPatch):

@@ -6,7 +6,6 @@ Transformers loads it with `AutoModel.from_pretrained(FOLDER)`; config.json and
 the tokenizer are the backbone's, which is looked up as in training.
 """
 
-import json
 import pathlib
 
 from absl import flags
@@ -14,6 +13,7 @@ from absl import flags
 from splitner_jax.commands import cli
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import read_lines
+from splitner_jax.runtime.json_text import parse
 
 
 def export(workdir: pathlib.Path, task: str, output: str) -> None:
@@ -34,7 +34,7 @@ def export(workdir: pathlib.Path, task: str, output: str) -> None:
 
   path = workdir / "config.json"
   try:
-    config = json.loads("\n".join(read_lines(path)))
+    config = parse("\n".join(read_lines(path)))
     settings = config | {
       key: value for key, value in config[task].items() if value is not None
     }

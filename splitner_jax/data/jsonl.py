@@ -1,7 +1,6 @@
 """JSON Lines, one sentence a line, -> sentences."""
 
 import itertools
-import json
 import os
 import pathlib
 import re
@@ -13,6 +12,7 @@ from splitner_jax.data.text import Word, words_with_offsets
 from splitner_jax.data.words import BLANKS, check_word
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import read_lines
+from splitner_jax.runtime.json_text import parse
 from splitner_jax.runtime.types import Json
 
 _KEYS = ("text", "tokens", "entities", "pos", "predicted")
@@ -62,22 +62,11 @@ def read(
 
 def _from_json(line: str, where: str, predicted: bool) -> Sentence:
   """The sentence of one line; `where` is its file and line number."""
-
-  def unique(pairs: list[tuple[str, Any]]) -> Json:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-      if keys.count(key) > 1:
-        raise UserError(f"{where}: key {key!r} appears twice; keep one")
-    return dict(pairs)
-
   try:
-    record = json.loads(line, object_pairs_hook=unique)
-  except UserError:
-    raise
-  except (ValueError, RecursionError) as error:
-    reason = getattr(error, "msg", "too large or too deep")
+    record = parse(line)
+  except ValueError as error:
     raise UserError(
-      f"{where}: not JSON ({reason}); write one object a line"
+      f"{where}: not JSON ({error}); write one object a line"
     ) from None
   _check_keys(record, _KEYS, where, any_other=predicted)
   if ("text" in record) == ("tokens" in record):

@@ -6,7 +6,6 @@ sentences of the same kind might turn the result round; how much another seed
 changes is seen by giving folders with several seeds, whose counts are added.
 """
 
-import json
 import pathlib
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ from splitner_jax.evaluation.significance import (
 from splitner_jax.experiment import report
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import read_lines
+from splitner_jax.runtime.json_text import parse
 from splitner_jax.runtime.types import Json
 
 
@@ -130,7 +130,7 @@ def _load(place: str) -> list[_Report]:
 
 def _read(path: pathlib.Path) -> _Report:
   try:
-    result = json.loads("\n".join(read_lines(path)))
+    result = parse("\n".join(read_lines(path)))
     if "seeds" in result:
       raise UserError(
         f"{path}: only sums up the runs of several seeds; give its folder"
@@ -143,7 +143,9 @@ def _read(path: pathlib.Path) -> _Report:
       result["corpus"]["content_hash"],
       {split: result[split] for split in report.SPLITS if split in result},
     )
-  except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+  except UserError:
+    raise
+  except (ValueError, KeyError, TypeError, AttributeError):
     raise UserError(
       f"{path}: not the report.json of a run; give one, or its folder"
     ) from None

@@ -31,6 +31,7 @@ from splitner_jax.inference.forward import Forward, Programs
 from splitner_jax.inference.ner_model import NerModel, Predictor
 from splitner_jax.inference.pipeline import SplitNER
 from splitner_jax.runtime.compilation import use_compilation_cache
+from splitner_jax.runtime.files import make_folder
 from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.training import cross_fitting, loop
@@ -86,7 +87,8 @@ def _run_one(
     decoding, result["decoding"] = _tune(predictor, dev, decoding)
   model = dataclasses.replace(model, decoding=decoding)
 
-  (workdir / "predictions").mkdir(exist_ok=True)
+  predictions = workdir / "predictions"
+  make_folder(predictions)
   for split in report.SPLITS:
     sentences = getattr(corpus, split)
     if not sentences:
@@ -107,7 +109,7 @@ def _run_one(
     error_analysis.write(errors, workdir, split)
     # Reports are published: no sentence of the corpus belongs there.
     result[split]["errors"] = error_analysis.without_examples(errors)
-    stem = workdir / "predictions" / split
+    stem = predictions / split
     formats.write_columns(stem.with_suffix(".tsv"), sentences, predicted)
     formats.write_jsonl(stem.with_suffix(".jsonl"), sentences, predicted)
   command = ["splitner", "train", *sys.argv[1:]]

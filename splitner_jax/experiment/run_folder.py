@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from splitner_jax.experiment.settings import as_json, flat
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import atomic_write
+from splitner_jax.runtime.json_text import parse
 from splitner_jax.runtime.types import Json
 
 # What may differ between two runs of the same command in one workdir.
@@ -51,19 +52,28 @@ def locked(
 def _claim(mine: Json, workdir: pathlib.Path) -> None:
   """Writes WORKDIR/config.json, or checks that it is of the same run."""
   path = workdir / "config.json"
+  begun = any(
+    any(workdir.glob(f"{depth}/checkpoints/{which}/[0-9]*"))
+    for depth in ("*", "seed-*/*")
+    for which in ("latest", "best")
+  )
   try:
-    theirs = json.loads(path.read_bytes()) if path.exists() else mine
+    theirs = parse(path.read_bytes()) if path.exists() or begun else mine
     there, here = flat(theirs), flat(mine)
+  except FileNotFoundError as e:
+    raise UserError(
+      f"--workdir {workdir}: has checkpoints but no config.json, which says "
+      "what they are of; choose another --workdir, or delete it"
+    ) from e
   except OSError as e:
     raise _cannot_write(workdir, e) from e
   except (AttributeError, ValueError) as e:
+    # What was trained there may be of any config.
+    what = "the whole folder" if begun else "it"
     raise UserError(
-      f"{path}: is not a config; delete it, or choose another --workdir"
+      f"{path}: is not a config ({e}); delete {what}, or choose another "
+      "--workdir"
     ) from e
-  begun = any(
-    any(workdir.glob(f"{depth}/checkpoints/latest/[0-9]*"))
-    for depth in ("*", "seed-*/*")
-  )
   # Other keys: the config.json of some other program.
   if begun or theirs.keys() != mine.keys():
     for key in sorted(there.keys() | here.keys()):

@@ -102,6 +102,7 @@ def _backbone(settings: ConfigDict) -> tuple[pretrained.Backbone, Tokenizer]:
     settings.max_length,
     reference=settings.checkpoint is not None,
   )
+  tokenizer.check_vocabulary(encoder.vocab_size)
   return dataclasses.replace(backbone, encoder=encoder), tokenizer
 
 

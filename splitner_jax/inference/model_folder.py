@@ -14,7 +14,8 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import safetensors
@@ -23,7 +24,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
 
 from splitner_jax.data.text import TextStyle
-from splitner_jax.inference import model_config
+from splitner_jax.inference import model_config, model_schema
 from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.models.shapes import parameter_shapes
@@ -31,6 +32,7 @@ from splitner_jax.pretrained.folders import TOKENIZER_FILES, folder_or_download
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import atomic_write
+from splitner_jax.runtime.json_text import parse
 from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.tasks import TASK_KINDS, AnyTask
 from splitner_jax.tasks.decoding import Decoding
@@ -59,7 +61,7 @@ def save(folder: str | os.PathLike[str], model: NerModel) -> None:
   occupied = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
   if occupied and not _is_model(folder):
     raise UserError(
-      f"{folder}: is there already and is no model; give another folder"
+      f"{folder}: is there already and is no model; move it away, or give another folder"
     )
   new, previous = _beside(folder)
   try:
@@ -118,7 +120,7 @@ def save_decoding(folder: str | os.PathLike[str], decoding: Decoding) -> None:
 
 def _is_model(folder: pathlib.Path) -> bool:
   try:
-    text = (folder / "config.json").read_text(encoding="utf-8")
+    text = (folder / "config.json").read_bytes()
     return json.loads(text)["library"] == "splitner_jax"
   except (OSError, ValueError, KeyError, TypeError):
     return False
@@ -143,8 +145,41 @@ def _write(folder: pathlib.Path, model: NerModel) -> None:
     )
     (folder / f"{name}.safetensors").write_bytes(data)
   (folder / "README.md").write_text(model.card, encoding="utf-8")
-  text = _json(model_config.describe(model, places))
+  files = {
+    path.relative_to(folder).as_posix(): _checksum(path)
+    for path in sorted(folder.rglob("*"))
+    if path.name.endswith(".safetensors") or path.name in TOKENIZER_FILES
+  }
+  text = _json(model_config.describe(model, places) | {"files": files})
   atomic_write(folder / "config.json", [text])
+
+
+def _checksum(path: pathlib.Path) -> int:
+  """CRC-32, which damage does not keep; it is no seal."""
+  checksum = 0
+  with path.open("rb") as file:
+    while block := file.read(2**20):
+      checksum = zlib.crc32(block, checksum)
+  return checksum
+
+
+def _check_files(folder: pathlib.Path, checksums: Mapping[str, int]) -> None:
+  """Raises UserError if a file is not as it was saved."""
+  for name, checksum in checksums.items():
+    path = folder / name
+    try:
+      same = _checksum(path) == checksum
+    except FileNotFoundError:
+      raise UserError(f"{path}: is missing; get the folder again") from None
+    except OSError as e:
+      raise UserError(
+        f"{path}: cannot be read ({e.strerror}); get the folder again"
+      ) from e
+    if not same:
+      raise UserError(
+        f"{path}: is not as it was saved (another checksum than in "
+        "config.json); get the folder again"
+      )
 
 
 def _same(one: Tokenizer, other: Tokenizer) -> bool:
@@ -180,6 +215,8 @@ def load(name: str, *, compute_dtype: str = "auto") -> NerModel:
     decoding = model_config.decoding(config["decoding"])
     text_style = TextStyle(**config["text_style"])
     fields = {name: dict(config["tasks"][name]) for name in kind.task_names}
+  # Older folders have none.
+  _check_files(folder, config.get("files", {}))
   tasks, params = {}, {}
   for name, settings in fields.items():
     tasks[name] = _make_task(folder, name, settings, dtype)
@@ -197,7 +234,8 @@ def _read_config(folder: pathlib.Path) -> Json:
       f"{folder}: no model of splitner_jax: its config.json is missing or of "
       "something else; give the folder `model` of a training run"
     )
-  config = json.loads(path.read_text(encoding="utf-8"))
+  with _blamed_on(path):
+    config = parse(path.read_bytes())
   version = config.get("format_version")
   newest = model_config.FORMAT_VERSION
   if not isinstance(version, int) or version > newest:
@@ -206,7 +244,9 @@ def _read_config(folder: pathlib.Path) -> Json:
       "upgrade splitner_jax"
     )
   with _blamed_on(path):
-    return model_config.upgraded(config)
+    config = model_config.upgraded(config)
+    model_schema.check(config)
+  return config
 
 
 @contextlib.contextmanager
@@ -235,13 +275,15 @@ def _make_task(
         f"kind {fields['kind']!r} is none of {', '.join(TASK_KINDS)}"
       )
     restore = TASK_KINDS[fields["kind"]].restore
-    reference = fields["reference"]
   if not any((folder / where / f).is_file() for f in TOKENIZER_FILES):
     raise UserError(
       f"{folder / where}: the tokenizer's files are missing; get the folder "
       "again"
     )
-  tokenizer = Tokenizer(str(folder / where), family.pairs, length, reference)
+  tokenizer = Tokenizer(
+    str(folder / where), family.pairs, length, fields["reference"]
+  )
+  tokenizer.check_vocabulary(encoder.vocab_size)
   with _blamed_on(folder / "config.json"):
     return restore(name, fields, encoder, tokenizer)
 
@@ -272,5 +314,9 @@ def _read_params(path: pathlib.Path, task: AnyTask) -> Tree:
         f"{path}: parameter {name} is {value.dtype}{list(value.shape)}, not "
         f"float32{list(wanted[name])}; get config.json and this file from the "
         "same model"
+      )
+    if not np.isfinite(value).all():
+      raise UserError(
+        f"{path}: parameter {name} is not finite; get the folder again"
       )
   return devices.replicate(traverse_util.unflatten_dict(found, sep="/"))

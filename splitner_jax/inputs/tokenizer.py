@@ -128,6 +128,13 @@ class Tokenizer:
         f"{folder}: no tokenizer could be read ({reason}); the folder needs "
         "tokenizer.json, or vocab.txt and tokenizer_config.json"
       ) from e
+    known = self.fast.get_vocab().keys() - set(self.fast.all_special_tokens)
+    if not known:
+      # What a class of tokenizer makes of a folder without a vocabulary.
+      raise UserError(
+        f"{folder}: its tokenizer has no vocabulary; the folder needs "
+        "tokenizer.json, or vocab.txt and tokenizer_config.json"
+      )
     # A tokenizer.json may carry a truncation of its own; here sentences are
     # cut at words.
     self._backend.no_truncation()
@@ -156,6 +163,17 @@ class Tokenizer:
         "inputs need; use another backbone"
       )
     return int(number)
+
+  def check_vocabulary(self, rows: int) -> None:
+    """Raises UserError if an id is beyond an embedding of so many rows."""
+    token, most = max(self.fast.get_vocab().items(), key=lambda item: item[1])
+    if most >= rows:
+      # A gather beyond the rows would raise nothing.
+      raise UserError(
+        f"{self.fast.name_or_path}: its token {token!r} has the id {most}, but "
+        f"the model knows {rows} tokens; get tokenizer and weights from the "
+        "same model"
+      )
 
   def _reads_spaces(self) -> bool:
     """Whether words are read alone as they are read behind each other."""

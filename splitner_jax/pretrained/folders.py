@@ -1,7 +1,6 @@
 """Finding a checkpoint's folder and reading its config.json."""
 
 import dataclasses
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from splitner_jax.pretrained.families import FAMILIES
 from splitner_jax.pretrained.family import ConfigFields, Family
 from splitner_jax.runtime.cache import cache_dir
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.json_text import parse
 from splitner_jax.runtime.types import Json
 
 TOKENIZER_FILES = (
@@ -128,8 +128,8 @@ def read_config(folder: str) -> Json:
   """The fields of config.json, unchecked."""
   path = os.path.join(folder, "config.json")
   try:
-    with open(path, encoding="utf-8") as file:
-      fields = json.load(file)
+    with open(path, "rb") as file:
+      fields = parse(file.read())
   except OSError as e:
     raise UserError(
       f"{path}: {e.strerror}; a checkpoint is a folder with config.json and "

@@ -1,6 +1,5 @@
 """Reading the tensors of a checkpoint folder, whatever file they are in."""
 
-import json
 import os
 
 import numpy as np
@@ -9,6 +8,7 @@ from safetensors import numpy as safetensors_numpy
 
 from splitner_jax.pretrained import torch_files
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.json_text import parse
 
 Tensors = dict[str, np.ndarray]
 
@@ -52,8 +52,8 @@ def _read_safetensors(path: str) -> Tensors:
 def _read_shards(path: str) -> Tensors:
   """Follows an index: {"weight_map": {tensor name: file name}}."""
   try:
-    with open(path, encoding="utf-8") as file:
-      weight_map = dict(json.load(file)["weight_map"])
+    with open(path, "rb") as file:
+      weight_map = dict(parse(file.read())["weight_map"])
     shards = sorted(set(weight_map.values()))
     # An index comes with the checkpoint; it may not point out of its folder.
     plain = all(os.path.basename(shard) == shard for shard in shards)

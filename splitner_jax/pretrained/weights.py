@@ -167,6 +167,10 @@ def _take(
         "supported"
       )
     tensor = tensor.astype(np.float32)
+    if not np.isfinite(tensor).all():
+      raise UserError(
+        f"{where[name]} is not finite (NaN or infinity); download it again"
+      )
     if entry.ours in _ALPHABETS and tensor.shape == value[:-1].shape:
       tensor = np.concatenate([tensor, value[-1:]])
     if tensor.shape != expected.shape:

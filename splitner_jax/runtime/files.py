@@ -31,6 +31,22 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
   return [line.removesuffix("\r") for line in text.split("\n")]
 
 
+def make_folder(path: pathlib.Path) -> str:
+  """Makes a folder, if it is not there, and returns its path.
+
+  Raises:
+    UserError: it cannot be made.
+  """
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+    return str(path)
+  except OSError as error:
+    raise UserError(
+      f"{path}: no folder can be made there ({error.strerror}); delete what "
+      "is there or choose another place"
+    ) from None
+
+
 def temporary_path(path: pathlib.Path) -> pathlib.Path:
   """Where `atomic_write` writes before it renames."""
   return path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -15,7 +15,8 @@ from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks.base import check_room, choice
 from splitner_jax.tasks.tokens import LABELS_ON, TokenTask
 
-_FEATURES = ("char", "pattern", "pos")
+FEATURES = ("char", "pattern", "pos")
+"""What stands beside the encoder, in this order."""
 
 
 def parse_features(field: str, text: str) -> tuple[str, ...]:
@@ -30,12 +31,12 @@ def parse_features(field: str, text: str) -> tuple[str, ...]:
   if text == "none":
     return ()
   names = text.replace("both", "char+pattern").split("+")
-  if not set(names) <= set(_FEATURES) or len(set(names)) < len(names):
+  if not set(names) <= set(FEATURES) or len(set(names)) < len(names):
     raise UserError(
       f"config.{field}: {text!r} is neither none nor any of char, pattern, "
       "both, pos, such as both+pos"
     )
-  return tuple(name for name in _FEATURES if name in names)
+  return tuple(name for name in FEATURES if name in names)
 
 
 def pos_tags(sentences: Iterable[Sentence]) -> tuple[str, ...]:

@@ -3,17 +3,19 @@
 import contextlib
 import copy
 import errno
-import json
 import pathlib
 import shutil
+import zlib
 from collections.abc import Iterator
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.types import Tree
+from splitner_jax.runtime.types import Json, Tree
+from splitner_jax.training.progress import fresh_progress
 
 
 def _targets(tree: Tree) -> Tree:
@@ -55,6 +57,53 @@ def _disk_errors(folder: pathlib.Path) -> Iterator[None]:
     ) from e
 
 
+@contextlib.contextmanager
+def _damage(folder: pathlib.Path) -> Iterator[None]:
+  """Whatever goes wrong with what is there becomes one line."""
+  try:
+    yield
+  except Exception as e:  # Orbax and what it stands on have many types.
+    reason = " ".join(f"{e}".split())[:120] or type(e).__name__
+    raise UserError(
+      f"{folder}: the checkpoints there are damaged ({reason}); delete that "
+      "folder and run the same command again, which trains this task anew"
+    ) from e
+
+
+def _checksum(tree: Tree) -> int:
+  """CRC-32 of all arrays in their order, with names, dtypes and shapes."""
+  checksum = 0
+  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    if not isinstance(leaf, jax.Array | np.ndarray):
+      checksum = zlib.crc32(repr((path, leaf)).encode(), checksum)
+      continue
+    array = np.asarray(jax.device_get(leaf))
+    name = f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}"
+    checksum = zlib.crc32(name.encode(), checksum)
+    checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
+  return checksum
+
+
+def _restore(manager: ocp.CheckpointManager, **items: Tree) -> Tree:
+  """The only item of the newest checkpoint, if it is what was saved.
+
+  Raises:
+    ValueError: its checksum is another, or there is no checkpoint.
+  """
+  step = manager.latest_step()
+  if step is None:
+    raise ValueError(f"there is none in {manager.directory.name}")
+  ((name, arguments),) = items.items()
+  # Older checkpoints have none.
+  if (manager.directory / str(step) / "checksums").is_dir():
+    items["checksums"] = ocp.args.JsonRestore()
+  restored = manager.restore(step, args=ocp.args.Composite(**items))
+  found = restored[name]
+  if "checksums" in items and restored["checksums"][name] != _checksum(found):
+    raise ValueError(f"{name} of {manager.directory.name} is not as saved")
+  return found
+
+
 class Checkpoints:
   """The checkpoints in FOLDER/latest and FOLDER/best.
 
@@ -92,18 +141,19 @@ class Checkpoints:
         f"{folder}: the checkpoints need {needed / 1e6:.1f} MB, but the disk "
         f"has {free / 1e6:.1f} MB left; make room or choose another --workdir"
       )
-    self._latest = _manager(folder / "latest")
-    self._best = _manager(folder / "best")
+    with _damage(folder):
+      self._latest = _manager(folder / "latest")
+      self._best = _manager(folder / "best")
 
   def save_latest(
-    self, step: int, state: Tree, progress: dict, *, evaluated: bool
+    self, step: int, state: Tree, progress: Json, *, evaluated: bool
   ) -> None:
     """Saves in the background.
 
     Args:
       step: how many steps the state has made.
       state: arrays.
-      progress: any JSON.
+      progress: as `fresh_progress` has it.
       evaluated: whether the evaluation after this step is in `progress`; the
         same state may be saved before and after it.
     """
@@ -116,6 +166,9 @@ class Checkpoints:
           state=ocp.args.StandardSave(state),
           # A copy: the caller goes on while it is written.
           progress=ocp.args.JsonSave(copy.deepcopy(progress)),
+          checksums=ocp.args.JsonSave(
+            {"state": _checksum(state), "progress": _checksum(progress)}
+          ),
         ),
       )
 
@@ -126,37 +179,38 @@ class Checkpoints:
     number = (self._best.latest_step() or 0) + 1
     with _disk_errors(self._folder):
       self._best.save(
-        number, args=ocp.args.Composite(params=ocp.args.StandardSave(params))
+        number,
+        args=ocp.args.Composite(
+          params=ocp.args.StandardSave(params),
+          checksums=ocp.args.JsonSave({"params": _checksum(params)}),
+        ),
       )
       self._best.wait_until_finished()
 
-  def progress(self) -> dict | None:
+  def progress(self) -> Json | None:
     """The latest checkpoint's progress, None if there is no checkpoint."""
-    step = self._latest.latest_step()
-    if step is None:
-      return None
-    restored = self._latest.restore(
-      step, args=ocp.args.Composite(progress=ocp.args.JsonRestore())
-    )
-    return json.loads(json.dumps(restored["progress"]))
+    with _damage(self._folder):
+      if self._latest.latest_step() is None:
+        return None
+      found = _restore(self._latest, progress=ocp.args.JsonRestore())
+      odd = fresh_progress().keys() - found.keys()
+      if odd:
+        raise ValueError(f"{min(odd)} is missing in progress")
+      return found
 
   def latest(self) -> Tree:
     """The latest state, replicated."""
-    return self._latest.restore(
-      self._latest.latest_step(),
-      args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(_targets(self._state))
-      ),
-    )["state"]
+    with _damage(self._folder):
+      return _restore(
+        self._latest, state=ocp.args.StandardRestore(_targets(self._state))
+      )
 
   def best(self) -> Tree:
     """The best parameters, replicated."""
-    return self._best.restore(
-      self._best.latest_step(),
-      args=ocp.args.Composite(
-        params=ocp.args.StandardRestore(_targets(self._params))
-      ),
-    )["params"]
+    with _damage(self._folder):
+      return _restore(
+        self._best, params=ocp.args.StandardRestore(_targets(self._params))
+      )
 
   def wait(self) -> None:
     """Waits for what is still being written."""

@@ -21,6 +21,7 @@ from splitner_jax.inputs.plan import Plan, make_plan
 from splitner_jax.inputs.text_tables import TextKeys
 from splitner_jax.runtime import devices, memory, signals
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.files import make_folder
 from splitner_jax.runtime.progress import bar as progress_bar
 from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.tasks import Task
@@ -257,7 +258,7 @@ def train(
   }
   memory.trim_malloc()
   writer = tensorboardX.SummaryWriter(
-    str(folder / "tensorboard"), purge_step=progress["step"] or None
+    make_folder(folder / "tensorboard"), purge_step=progress["step"] or None
   )
   watch = Stopwatch(progress)
   saved_at = time.monotonic()

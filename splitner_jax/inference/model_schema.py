@@ -1,0 +1,204 @@
+"""What a model's config.json may hold, as JSON Schema, and the check of it.
+
+Fields that are not named here are left alone, so that a newer version may add
+some; those of an encoder are its config's, and no others.
+"""
+
+import dataclasses
+import sys
+from typing import Any
+
+import jsonschema
+
+from splitner_jax.data.tags import MODEL_SCHEMES
+from splitner_jax.inputs.mention_examples import CONTEXTS, PLACES
+from splitner_jax.inputs.questions import MENTION
+from splitner_jax.models.heads import POOLINGS
+from splitner_jax.models.transformer import ACTIVATIONS, EncoderConfig
+from splitner_jax.pretrained import FAMILIES
+from splitner_jax.runtime.types import Json
+from splitner_jax.tasks.from_settings import FEATURES
+from splitner_jax.tasks.tokens import LABELS_ON
+
+_BOOLEAN = {"type": "boolean"}
+_COUNT = {"type": "integer", "minimum": 0}
+_SIZE = {"type": "integer", "minimum": 1}
+_SHARE = {"type": "number", "minimum": 0, "maximum": 1}
+_POSITIVE = {"type": "number", "exclusiveMinimum": 0}
+
+# A type is written into files of columns, where blanks end it.
+_LABEL = {
+  "type": "string",
+  "pattern": r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?\Z",
+}
+_LABELS = {"type": "array", "items": _LABEL, "uniqueItems": True}
+_WORDS = {"type": "array", "items": {"type": "string", "minLength": 1}}
+
+# Fields of encoders whose name says more than their type.
+_ENCODER_FIELDS: Json = {
+  "activation": {"enum": [*ACTIVATIONS]},
+  "hidden_dropout": _SHARE,
+  "attention_dropout": _SHARE,
+  # More would only be traced for hours before their parameters are missed.
+  "num_layers": {"type": "integer", "minimum": 1, "maximum": 1000},
+  "position_offset": _COUNT,
+  "type_vocab_size": _COUNT,
+}
+_BY_TYPE: dict[Any, Json] = {int: _SIZE, float: _POSITIVE, bool: _BOOLEAN}
+
+
+def _object(fields: Json, optional: tuple[str, ...] = ()) -> Json:
+  required = [name for name in fields if name not in optional]
+  return {"type": "object", "properties": fields, "required": required}
+
+
+def _encoder(family: str, config: type[EncoderConfig]) -> Json:
+  fields: Json = {"family": {"const": family}}
+  needed = []
+  for field in dataclasses.fields(config):
+    if field.name in ("dtype", "rematerialise", "family"):
+      continue  # Choices of the machine's user.
+    by_type = _BY_TYPE.get(field.type, {})
+    fields[field.name] = _ENCODER_FIELDS.get(field.name, by_type)
+    if field.default is dataclasses.MISSING:
+      needed.append(field.name)
+  return {
+    "type": "object",
+    "properties": fields,
+    "required": [*needed, "family"],
+    "additionalProperties": False,
+  }
+
+
+_TOKEN = {
+  "scheme": {"enum": [*MODEL_SCHEMES]},
+  "types": _LABELS,
+  "question": _WORDS,
+  "labels_on": {"enum": [*LABELS_ON]},
+  "features": {
+    "type": "array",
+    "items": {"enum": [*FEATURES]},
+    "uniqueItems": True,
+  },
+  "pos_tags": {
+    "type": "array",
+    "items": {"type": "string"},
+    "uniqueItems": True,
+  },
+  "double_sep": _BOOLEAN,
+  "char_vocab_size": _COUNT,
+  "pattern_vocab_size": _COUNT,
+  "mask_char_padding": _BOOLEAN,
+  "pos_vocab_size": _COUNT,
+}
+_ASKED = {
+  "type": "array",
+  "minItems": 1,
+  "items": _object({"type": _LABEL, "question": _WORDS}),
+}
+_MENTION = {
+  "labels": _LABELS | {"minItems": 1},
+  "none_class": _BOOLEAN,
+  "pooling": {"enum": [*POOLINGS]},
+  "question": _WORDS
+  | {"contains": {"const": MENTION}, "minContains": 1, "maxContains": 1},
+  "context": {"enum": [*CONTEXTS]},
+  "max_context": _SIZE,
+  "positions": {"enum": [*PLACES]},
+}
+_OF_KINDS: dict[str, Json] = {
+  "token": _object(_TOKEN),
+  "type questions": _object(_TOKEN | {"asked": _ASKED}),
+  "mention": _object(_MENTION),
+}
+
+
+def _task() -> Json:
+  encoder = _object({"family": {"enum": [*FAMILIES]}})
+  common = _object(
+    {
+      "kind": {"type": "string"},
+      "tokenizer": {"type": "string"},
+      "encoder": encoder,
+      "reference": _BOOLEAN,
+      "max_length": _SIZE,
+    }
+  )
+  # What is registered from outside the package checks its own fields.
+  kinds = [
+    {"if": {"properties": {"kind": {"const": kind}}}, "then": schema}
+    for kind, schema in _OF_KINDS.items()
+  ]
+  families = [
+    {
+      "if": {"properties": {"family": {"const": name}}},
+      "then": _encoder(name, family.config),
+    }
+    for name, family in FAMILIES.items()
+  ]
+  common["properties"]["encoder"] = encoder | {"allOf": families}
+  return common | {"allOf": kinds}
+
+
+def _schema() -> Json:
+  thresholds = _object(
+    {
+      "default": _SHARE,
+      "per_type": {"type": "object", "additionalProperties": _SHARE},
+    }
+  )
+  decoding = _object(
+    {
+      "outside_bias": {"type": "number"},
+      "temperature": _POSITIVE,
+      "thresholds": thresholds,
+    }
+  )
+  style = _object({"split_hyphens": _BOOLEAN, "unit_words": _COUNT})
+  return _object(
+    {
+      "system": {"type": "string"},
+      "tasks": {
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": _task(),
+      },
+      "decoding": decoding,
+      "text_style": style | {"additionalProperties": False},
+      "files": {"type": "object", "additionalProperties": _COUNT},
+    },
+    optional=("files",),
+  )
+
+
+def _is_integer(_: object, value: object) -> bool:
+  return type(value) is int  # By the standard 12.0 is one too.
+
+
+def _is_number(_: object, value: object) -> bool:
+  # Whole numbers have no end in JSON.
+  most = sys.float_info.max
+  return type(value) in (int, float) and -most <= value <= most  # type: ignore
+
+
+_Checker = jsonschema.validators.extend(
+  jsonschema.Draft202012Validator,
+  type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
+    {"integer": _is_integer, "number": _is_number}
+  ),
+)
+
+
+def check(config: Json) -> None:
+  """Checks all fields of the newest format.
+
+  Raises:
+    ValueError: one is missing, or is not what it may be; says which.
+  """
+  # FAMILIES may have grown since the import.
+  error = jsonschema.exceptions.best_match(
+    _Checker(_schema()).iter_errors(config)
+  )
+  if error is not None:
+    place = error.json_path.removeprefix("$.")
+    raise ValueError(f"{place}: {error.message}"[:300])

@@ -1,0 +1,37 @@
+"""JSON as files of ours have it: stricter than Python reads it."""
+
+import json
+from typing import Any, NoReturn
+
+from splitner_jax.runtime.types import Json
+
+
+def parse(text: str | bytes) -> Any:
+  """Parses JSON, and nothing that only looks like it.
+
+  Raises:
+    ValueError: it is no JSON, has a key twice in one object, NaN or Infinity,
+      is no UTF-8, or too deep to be read. The message is a reason in one line,
+      without a place.
+  """
+  try:
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+  except json.JSONDecodeError as e:
+    raise ValueError(f"{e.msg}, line {e.lineno}") from None
+  except UnicodeDecodeError:
+    raise ValueError("not UTF-8") from None
+  except RecursionError:
+    raise ValueError("too deep") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Json:
+  found = dict(pairs)
+  if len(found) < len(pairs):
+    seen: set[str] = set()
+    twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+    raise ValueError(f"key {twice!r} appears twice")
+  return found
+
+
+def _refuse(name: str) -> NoReturn:
+  raise ValueError(f"{name} is no number of JSON")
