@@ -42,10 +42,62 @@ def test_plain_text_is_split_at_line_feeds_only():
     ("x", b"-DOCSTART- O\n\na O\n", [["a"]]),
     ("x.conll", b"a\nb\n\tO\nc", [["a", "b"], ["c"]]),
     ("x", b"I B\n", ["I B"]),
+    # Texts that may be taken for columns.
+    ("x", b"They flew in a B-52\n", ["They flew in a B-52"]),
+    (
+      "x",
+      b"They flew in a B-52\nIt fell\n",
+      ["They flew in a B-52", "It fell"],
+    ),
+    ("x", b"a B-52\nthe B-52\n", ["a B-52", "the B-52"]),
+    ("x", b"# a\nb c\n", ["# a", "b c"]),
+    ("x", b"# a\nb O\nc B-x\n", [["b", "c"]]),
+    ("x", b"a B-x\nb I-x\n\nc O\n", [["a", "b"], ["c"]]),
+    ("x", b"a\tB-x\n", [["a"]]),
   ],
 )  # fmt: skip
 def test_kinds(name: str, data: bytes, contents: list):
   assert read(data, name) == (contents, [])
+
+
+@pytest.mark.parametrize(
+  ("kind", "contents"),
+  [
+    ("text", ["a\tO", '{"text":\t"b"}', ""]),
+    ("columns", [["a", '{"text":']]),
+    ("jsonl", ["b"]),
+    (None, [["a", '{"text":']]),
+  ],
+)
+def test_the_user_decides_what_a_file_is(kind: str | None, contents: list):
+  found = read_rows(
+    [b"a\tO\n", b'{"text":\t"b"}\n', b"\n"],
+    "x.conll",
+    lambda error: None,
+    kind=kind,
+  )
+  assert [row.content for row in found] == contents
+
+
+def test_another_column_of_words():
+  data = b"1 a O\n2 b O\n"
+  rows = read_rows(lines(data), "x", pytest.fail, word_column=1)
+  assert [row.content for row in rows] == [["a", "b"]]
+
+
+@pytest.mark.parametrize(
+  ("data", "contents", "error"),
+  [
+    (b"a O\nNew York O\nb O\n", [["a", "b"]], "x.conll:2: 3 columns where"),
+    (b"a O\rb O\r", [], "x.conll:1: a carriage return"),
+    (b"a\tO\nb\0\tO\n", [["a"]], "x.conll:2: word 'b\\x00' holds a NUL"),
+  ],
+)
+def test_broken_columns(data: bytes, contents: list, error: str):
+  errors: list[UserError] = []
+  rows = list(read_rows(lines(data), "x.conll", errors.append))
+  assert [row.content for row in rows] == contents
+  assert [str(e).startswith(error) for e in errors] == [True]
 
 
 def test_broken_lines_are_told_with_their_number():

@@ -1,6 +1,9 @@
 """Corpus files <-> sentences, and the errors that name file and line."""
 
+import concurrent.futures
 import json
+import os
+import pathlib
 
 import pytest
 
@@ -132,7 +135,8 @@ def test_parts_of_speech_by_format(tmp_path):
   [
     ("a\tDT\tO\n\nb\t\tO\n", 1, 3, "part of speech '' must be"),
     ("a\tDT\tO\nb\tX Y\tO\n", 1, 2, "part of speech 'X Y' must be"),
-    ("a DT O\nb O\n", 1, 2, "column 1 is the tag's"),
+    ("a DT O\nb O\n", 1, 2, "2 columns where the rows before have 3"),
+    ("a O\nb O\n", 1, 1, "column 1 is the tag's"),
     ("a DT O\nb DT O\n", 2, 1, "column 2 is the tag's"),
     ("a DT O\nb DT O\n", -1, 1, "column -1 is the tag's"),
     ("a X DT O\nb O\n", 2, 2, "2 columns where 3 are needed"),
@@ -192,6 +196,28 @@ def test_nothing_is_left_half_written(tmp_path):
   assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_is_no_file_is_written_into(tmp_path):
+  sentences = [Sentence(("a",))]
+  target = write(tmp_path, "before", "target.tsv")
+  link = tmp_path / "link.tsv"
+  link.symlink_to(target.name)
+  formats.write_columns(link, sentences)
+  assert link.is_symlink()
+  assert target.read_text() == "a\tO\n\n"
+
+  fifo = tmp_path / "fifo"
+  os.mkfifo(fifo)
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    read = pool.submit(fifo.read_text)
+    formats.write_columns(fifo, sentences)
+    assert read.result(timeout=10) == "a\tO\n\n"
+  assert fifo.is_fifo()
+
+  formats.write_columns(os.devnull, sentences)
+  assert pathlib.Path(os.devnull).is_char_device()
+  assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_where_nothing_can_be_written(tmp_path):
   path = write(tmp_path, "a file")
   for bad in (tmp_path / "no" / "out.tsv", path / "out.tsv", tmp_path):
@@ -226,6 +252,17 @@ def test_unreadable_files(tmp_path, name):
     ("a\tS-x\nb\tB-x\nc\tO\n", 2, "no E- closes (the file reads as BIOES)"),
     ("a\tO\n\tB-x\n", 2, "word ''"),
     ("a b\tO\n", 1, "word 'a b'"),
+    # A word in pieces, and a column too many or too few.
+    ("a O\nNew York O\n", 2, "3 columns where the rows before have 2"),
+    ("a\tX\tO\nb\tO\n", 2, "2 columns where the rows before have 3"),
+    ("- X O\n- O\n", 2, "2 columns where the rows before have 3"),
+    # Line ends of old Macs, and of some lines only.
+    ("a O\rb O\r", 1, "a carriage return within the line"),
+    ("a O\nb O\rc O\r\n", 2, "a carriage return within the line"),
+    ("a\tO\nb\0\tO\n", 2, "holds a NUL"),
+    ("a\tB-\xa0x\n", 1, "has a blank or an invisible character at an edge"),
+    ("a\tB-x\u200b\n", 1, "has a blank or an invisible character at an edge"),
+    ("a\tB-x\x01y\n", 1, "holds a tab, a line break or another control"),
   ],
 )
 def test_wrong_columns(tmp_path, content, line, reason):

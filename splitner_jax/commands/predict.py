@@ -20,7 +20,7 @@ from absl import logging as absl_logging
 
 from splitner_jax.commands import cli
 from splitner_jax.inference import output_formats, pipeline
-from splitner_jax.inference.documents import Row, read_rows
+from splitner_jax.inference.documents import KINDS, Row, read_rows
 from splitner_jax.runtime import progress
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import atomic_write, temporary_path
@@ -37,6 +37,8 @@ def tag(
   batch_size: int = 32,
   threshold: float | None = None,
   labels: Collection[str] | None = None,
+  input_format: str | None = None,
+  word_column: int = 0,
 ) -> Iterator[str]:
   """Tags a file, part by part of the output.
 
@@ -49,6 +51,7 @@ def tag(
     colour: whether the output goes to a terminal.
     batch_size: of `SplitNER.from_pretrained`.
     threshold, labels: of `SplitNER.stream`.
+    input_format, word_column: `kind` and `word_column` of `read_rows`.
 
   Raises:
     UserError: the model cannot be loaded, or a line not be read.
@@ -71,7 +74,10 @@ def tag(
 
   with bar:
     # One copy of the rows is read ahead by as much as is tagged at a time.
-    ahead, rows = itertools.tee(read_rows(lines(), name, on_error))
+    found_rows = read_rows(
+      lines(), name, on_error, kind=input_format, word_column=word_column
+    )
+    ahead, rows = itertools.tee(found_rows)
     found = ner.stream(
       (row.content for row in ahead), threshold=threshold, labels=labels
     )
@@ -104,6 +110,15 @@ def define_flags() -> None:
   flags.DEFINE_string("output", "-", "a file, or - for standard output")
   flags.DEFINE_enum(
     "format", "jsonl", [*output_formats.FORMATS], "of the output"
+  )
+  flags.DEFINE_enum(
+    "input_format",
+    "auto",
+    ["auto", *KINDS],
+    "of the input; auto goes by the file's name and its first lines",
+  )
+  flags.DEFINE_integer(
+    "word_column", 0, "where the word is, in an input of columns"
   )
   flags.DEFINE_enum(
     "on-error",
@@ -150,6 +165,7 @@ def main(argv: list[str]) -> None:
   if not to_terminal:
     _leave_nothing(temporary_path(pathlib.Path(flags.FLAGS.output)))
   try:
+    auto = flags.FLAGS.input_format == "auto"
     from_pipe = flags.FLAGS.input == "-"
     source = sys.stdin.buffer if from_pipe else _open(flags.FLAGS.input)
     parts = tag(
@@ -161,6 +177,8 @@ def main(argv: list[str]) -> None:
       colour=to_terminal and sys.stdout.isatty(),
       threshold=flags.FLAGS.threshold,
       labels=flags.FLAGS.labels,
+      input_format=None if auto else flags.FLAGS.input_format,
+      word_column=flags.FLAGS.word_column,
       batch_size=flags.FLAGS.batch_size,
     )
     if to_terminal:

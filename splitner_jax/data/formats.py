@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from splitner_jax.data import conll2012, jsonl
@@ -102,8 +102,8 @@ def read_columns(
 
   Raises:
     UserError: the file cannot be read, or holds no sentence, too few columns,
-      a word without a part of speech where they are wanted, or tags that are
-      impossible in their scheme.
+      rows of several widths, a word without a part of speech where they are
+      wanted, or tags that are impossible in their scheme.
   """
   found = _blocks(path, word_column, tag_column, pos_column, separator)
   blocks = [block for block in found if block]
@@ -145,11 +145,7 @@ def _blocks(
   if word_column % needed == tag_column % needed:
     needed += 1  # as in a file of words alone: its first column is its last
   lines = read_lines(path)
-  # The width of the first line that is a word's row beyond doubt.
-  usual = next(
-    (len(split_columns(x, separator)) for x in lines if x[:1] not in " \t#-"),
-    None,
-  )
+  usual = usual_width(lines, separator)
   block: list[_Row] = []
   for number, line in enumerate(lines, start=1):
     fields = split_columns(line, separator)
@@ -162,12 +158,15 @@ def _blocks(
     same_width = count >= needed and count == (usual or count)
     if is_comment(line, fields[tag_column] if same_width else ""):
       continue
+    usual = usual or count
     where = f"{path}:{number}"
     if count < needed:
       raise UserError(
         f"{where}: {count} column{'s' * (count != 1)} where {needed} are "
         "needed; check the separator and the numbers of the columns"
       )
+    if count != usual:
+      raise UserError(f"{where}: {other_width(count, usual)}")
     check_word(word, where)
     pos = ""
     if pos_column is not None:
@@ -180,6 +179,22 @@ def _blocks(
       check_word(pos, where, "part of speech")
     block.append(_Row(number, word, fields[tag_column], pos))
   yield block
+
+
+def usual_width(
+  lines: Iterable[str], separator: str | None = None
+) -> int | None:
+  """Columns of the first line that is a word's row beyond doubt, if one is."""
+  sure = (x for x in lines if x[:1] not in ("", *" \t#-"))
+  return next((len(split_columns(x, separator)) for x in sure), None)
+
+
+def other_width(count: int, usual: int) -> str:
+  """Says that a row is not as wide as those before it."""
+  return (
+    f"{count} columns where the rows before have {usual}; mend the row, for "
+    "with columns apart by blanks no word may hold one"
+  )
 
 
 def ends_sentence(line: str, fields: Sequence[str], word: str) -> bool:

@@ -3,13 +3,12 @@
 import itertools
 import os
 import pathlib
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from splitner_jax.data.sentences import Sentence, Span
 from splitner_jax.data.text import Word, words_with_offsets
-from splitner_jax.data.words import BLANKS, check_word
+from splitner_jax.data.words import BLANKS, check_word, label_fault
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import read_lines
 from splitner_jax.runtime.json_text import parse
@@ -18,8 +17,6 @@ from splitner_jax.runtime.types import Json
 _KEYS = ("text", "tokens", "entities", "pos", "predicted")
 _ENTITY = ("start", "end", "label")
 _PREDICTED = (*_ENTITY, "score", "text")
-
-_LABEL = re.compile("[^\t\r\n\v\f\ud800-\udfff]+")
 
 
 def is_name(path: str | os.PathLike[str]) -> bool:
@@ -125,11 +122,9 @@ def _entity(
       f"{where}: {start} to {end} is empty or outside 0 to {length}; "
       "count from 0, end exclusive"
     )
-  if label != label.strip() or not _LABEL.fullmatch(label):
-    raise UserError(
-      f"{where}: label {label!r} is empty or has a blank at an edge, a tab or "
-      "a line break; write a plain name"
-    )
+  fault = label_fault(label)
+  if fault:
+    raise UserError(f"{where}: label {label!r} {fault}; write a plain name")
   return Span(start, end, label)
 
 

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Iterable, Sequence
 
 from splitner_jax.data.sentences import Span
+from splitner_jax.data.words import label_fault
 from splitner_jax.runtime.errors import UserError
 
 # Corpus schemes: the prefixes of a mention's last word and of a mention of one
@@ -171,6 +172,9 @@ def _split(word: int, tag: str, scheme: str) -> tuple[str, str]:
     )
   if not label:
     raise TagError(word, f"tag {tag!r} has no type; write {prefix}-TYPE")
+  fault = label_fault(label)
+  if fault:
+    raise TagError(word, f"the type of tag {tag!r} {fault}; write a plain name")
   return prefix, label
 
 

@@ -1,10 +1,12 @@
 """From a config to what a run and each of its tasks are told."""
 
 import json
+import math
 from typing import NoReturn
 
 from ml_collections import ConfigDict
 
+from splitner_jax.experiment import default_config
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Json
 from splitner_jax.tasks.base import choice
@@ -24,6 +26,12 @@ _LEAST = {
   "accumulate_steps": 1,
   "seed": 0,
 }
+
+# Fields of `config.data` that are of one's own files alone.
+_OF_FILES = (
+  *("train", "dev", "test", "dev_fraction"),
+  *("word_column", "tag_column", "pos_column"),
+)
 
 _MOST_SEED = 2**32 - 1
 
@@ -49,6 +57,10 @@ def check_config(config: ConfigDict) -> None:
     raise UserError(
       f"config.system: {config.system!r} is none of {', '.join(SYSTEMS)}"
     )
+  for field, value in flat(config.to_dict()).items():
+    if isinstance(value, float) and not math.isfinite(value):
+      raise UserError(f"config.{field}: {value} is not finite")
+  _check_data(config.data)
   parse_seeds(config.seeds)
   for name in SYSTEMS[config.system].task_names:
     settings = task_settings(config, name)
@@ -64,6 +76,8 @@ def check_config(config: ConfigDict) -> None:
     for key in ("learning_rate", "clip_norm"):
       if not settings[key] > 0:
         refuse(key, "not positive")
+    if settings.get("labels") and settings.checkpoint is None:
+      refuse("labels", "for a checkpoint, and none is given")
     choice(f"{name}.loss", settings.loss, LOSSES)
     if config.start_from is not None and settings.checkpoint is not None:
       refuse(
@@ -76,13 +90,31 @@ def check_config(config: ConfigDict) -> None:
       refuse("dropout", "not in [0, 1)")
     if settings.seed > _MOST_SEED:
       refuse("seed", f"above the most, {_MOST_SEED}")
-  if config.data.limit < 0:
-    raise UserError(f"config.data.limit: {config.data.limit} is below 0")
   for field, least in (("context", 1), ("max_context", 1), ("folds", 2)):
     value = config.classifier[field]
     # `context` may be a number, see tasks/mentions.py.
     if isinstance(value, int) and value < least:
       raise UserError(f"config.classifier.{field}: {value} is below {least}")
+
+
+def _check_data(data: ConfigDict) -> None:
+  """Raises UserError for fields of `config.data` that would not be read."""
+  if data.limit < 0:
+    raise UserError(f"config.data.limit: {data.limit} is below 0")
+  if data.name == "files":
+    if data.dir is not None:
+      raise UserError(
+        f"config.data.dir: {data.dir} is not read, for config.data.name is "
+        "files; name them in config.data.train and so on"
+      )
+    return
+  usual = default_config.get_config().data
+  for field in _OF_FILES:
+    if data[field] != usual[field]:
+      raise UserError(
+        f"config.data.{field}: {data[field]} is not read, for config.data.name "
+        f"is {data.name}; with --config.data.name=files it is"
+      )
 
 
 def parse_seeds(text: str) -> list[int]:

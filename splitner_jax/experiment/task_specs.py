@@ -115,13 +115,20 @@ def _part(
   """A task, as its part of the config describes it."""
   settings = task_settings(config, name)
   backbone, tokenizer = _backbone(settings)
+  names = questions.parse_type_names(config.data.type_names)
+  unknown = sorted(names.keys() - set(corpus.types))
+  if unknown:
+    raise UserError(
+      f"config.data.type_names: {unknown[0]!r} is no type of the corpus, which "
+      f"has {', '.join(corpus.types)}"
+    )
   source = TaskSource(
     name,
     settings,
     backbone,
     tokenizer,
     corpus.types,
-    questions.parse_type_names(config.data.type_names),
+    names,
     pos_tags(corpus.train),
   )
   return TaskSpec(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from splitner_jax.data import formats, tags
+from splitner_jax.data.words import check_word
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Json
 
@@ -32,6 +33,9 @@ class Row(NamedTuple):
     return " ".join(self.content)
 
 
+_Line = tuple[int, str, int]
+"""Number, text without its end, and length with it, of a line."""
+
 _KINDS = {
   ".txt": "text",
   ".text": "text",
@@ -43,59 +47,113 @@ _KINDS = {
   ".iob2": "columns",
 }
 
+KINDS = ("text", "jsonl", "columns")
+"""What a file may hold."""
+
+# So many lines decide whether what begins like columns is columns.
+_HEAD = 50
+
 _HALF_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_rows(
-  lines: Iterable[bytes], name: str, on_error: Callable[[UserError], None]
+  lines: Iterable[bytes],
+  name: str,
+  on_error: Callable[[UserError], None],
+  *,
+  kind: str | None = None,
+  word_column: int = 0,
 ) -> Iterator[Row]:
   """The texts of a file; what it holds is recognised by name or content.
 
   Plain text: each line is a text, also an empty one. JSON Lines: objects with
-  a string "text" or a list of strings "tokens". Columns: one word a line, in
-  the first column; an empty line ends a sentence.
+  a string "text" or a list of strings "tokens". Columns: one word a line; an
+  empty line ends a sentence.
 
   Args:
     lines: of UTF-8, split at line feeds.
     name: of the file, for its extension and for messages.
     on_error: told of a line that cannot be read; the line is left out if it
       returns.
+    kind: one of KINDS, whatever name and content say.
+    word_column: where the word is in columns.
   """
   decoded = _decode(lines, name, on_error)
-  kind = _KINDS.get(pathlib.Path(name).suffix.lower())
+  kind = kind or _KINDS.get(pathlib.Path(name).suffix.lower())
+  head: list[_Line] = []
   if kind is None:
-    # The lines up to the first that says something.
-    head = []
+    # The lines up to the first that says something; more if it may be one of
+    # columns.
     for item in decoded:
       head.append(item)
       if item[1].strip():
-        kind = _kind_of(item[1])
         break
-    decoded = itertools.chain(head, decoded)
+    if head and _is_json(head[-1][1]):
+      kind = "jsonl"
+    elif head and _may_be_columns(head[-1][1]):
+      kind = "columns?"
+  if kind in ("columns", "columns?"):
+    head += itertools.islice(decoded, _HEAD)
+  if kind == "columns?" and not _are_columns([text for _, text, _ in head]):
+    kind = "text"
+  decoded = itertools.chain(head, decoded)
   if kind == "jsonl":
     return _read_jsonl(decoded, name, on_error)
-  if kind == "columns":
-    return _read_columns(decoded)
+  if kind in ("columns", "columns?"):
+    usual = formats.usual_width(text for _, text, _ in head)
+    return _read_columns(decoded, name, on_error, word_column, usual)
   return (Row(line, {}, length) for _, line, length in decoded)
 
 
-def _kind_of(line: str) -> str:
-  if line.lstrip().startswith("{"):
-    try:
-      record = json.loads(line)
-    except (ValueError, RecursionError):
-      return "text"
-    if "text" in record or "tokens" in record:
-      return "jsonl"
+def _is_json(line: str) -> bool:
+  if not line.lstrip().startswith("{"):
+    return False
+  try:
+    record = json.loads(line)
+  except (ValueError, RecursionError):
+    return False
+  return "text" in record or "tokens" in record
+
+
+def _may_be_columns(line: str) -> bool:
+  """Whether a line is a row of columns, if those after it are too."""
+  # Line ends of old Macs: `_read_columns` tells what is wrong.
+  line = line.split("\r")[0]
   fields = formats.split_columns(line)
   tagged = len(fields) > 1 and tags.is_tag(fields[-1])
-  return "columns" if tagged or line.startswith("-DOCSTART-") else "text"
+  comment = line.startswith("# ")
+  return tagged or comment or line.startswith("-DOCSTART-")
+
+
+def _are_columns(lines: Iterable[str]) -> bool:
+  """Whether these lines, the beginning of a file, are columns.
+
+  Then all rows are as wide as the first, and most of them end with a tag. A
+  text may have one such line, `They flew in a B-52`, or several: so columns
+  with blanks between them must also have an O somewhere.
+  """
+  rows, tabs = [], False
+  for line in itertools.chain.from_iterable(x.split("\r") for x in lines):
+    fields = formats.split_columns(line)
+    word = fields[0] if fields else ""
+    if formats.ends_sentence(line, fields, word) or line.startswith("# "):
+      continue
+    tabs |= "\t" in line
+    rows.append(fields)
+  if not rows:
+    return any(line.startswith("-DOCSTART-") for line in lines)
+  tagged = sum(tags.is_tag(fields[-1]) for fields in rows)
+  return (
+    len({len(fields) for fields in rows}) == 1
+    and len(rows[0]) > 1
+    and tagged >= 0.9 * len(rows)
+    and (tabs or any(fields[-1] == "O" for fields in rows))
+  )
 
 
 def _decode(
   lines: Iterable[bytes], name: str, on_error: Callable[[UserError], None]
-) -> Iterator[tuple[int, str, int]]:
-  """Number, text without its end, and length with it, of each line."""
+) -> Iterator[_Line]:
   for number, line in enumerate(lines, start=1):
     try:
       text = line.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -106,7 +164,7 @@ def _decode(
 
 
 def _read_jsonl(
-  lines: Iterable[tuple[int, str, int]],
+  lines: Iterable[_Line],
   name: str,
   on_error: Callable[[UserError], None],
 ) -> Iterator[Row]:
@@ -148,22 +206,41 @@ def _from_json(line: str) -> Row:
   return Row(content, record, len(" ".join(content)) + 1)
 
 
-def _read_columns(lines: Iterable[tuple[int, str, int]]) -> Iterator[Row]:
+def _read_columns(
+  lines: Iterable[_Line],
+  name: str,
+  on_error: Callable[[UserError], None],
+  word_column: int,
+  usual: int | None,
+) -> Iterator[Row]:
   """By the rules of `formats.read_columns`, but for tags, which may lack."""
   words: list[str] = []
-  usual = 0
   end = [(0, "", 0)]  # The last sentence needs no empty line.
-  for _, line, _ in itertools.chain(lines, end):
+  for number, line, _ in itertools.chain(lines, end):
+    if "\r" in line:
+      on_error(
+        UserError(
+          f"{name}:{number}: a carriage return within the line; give the file "
+          "line ends of LF or CRLF"
+        )
+      )
+      continue
     fields = formats.split_columns(line)
-    word = fields[0] if fields else ""
+    count = len(fields)
+    word = fields[word_column] if -count <= word_column < count else ""
     if formats.ends_sentence(line, fields, word):
       if words:
         yield Row(words, {}, len(" ".join(words)) + 1)
       words = []
       continue
-    same_width = len(fields) > 1 and len(fields) == (usual or len(fields))
+    same_width = count > 1 and count == (usual or count)
     if formats.is_comment(line, fields[-1] if same_width else ""):
       continue
-    usual = usual or len(fields)
-    if word:
+    usual = usual or count
+    try:
+      if count != usual:
+        raise UserError(f"{name}:{number}: {formats.other_width(count, usual)}")
+      check_word(word, f"{name}:{number}")
       words.append(word)
+    except UserError as e:
+      on_error(e)

@@ -61,7 +61,8 @@ def save(folder: str | os.PathLike[str], model: NerModel) -> None:
   occupied = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
   if occupied and not _is_model(folder):
     raise UserError(
-      f"{folder}: is there already and is no model; move it away, or give another folder"
+      f"{folder}: is there already and is no model; move it away, or give "
+      "another folder"
     )
   new, previous = _beside(folder)
   try:

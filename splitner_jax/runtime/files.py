@@ -28,7 +28,15 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
   except UnicodeDecodeError as error:
     line = data.count(b"\n", 0, error.start) + 1
     raise UserError(f"{path}:{line}: not UTF-8; convert the file") from None
-  return [line.removesuffix("\r") for line in text.split("\n")]
+  lines = [line.removesuffix("\r") for line in text.split("\n")]
+  if text.count("\r") > text.count("\r\n"):
+    odd = next((n for n, line in enumerate(lines, 1) if "\r" in line), None)
+    if odd:
+      raise UserError(
+        f"{path}:{odd}: a carriage return within the line; give the file line "
+        "ends of LF or CRLF"
+      )
+  return lines
 
 
 def make_folder(path: pathlib.Path) -> str:
@@ -48,12 +56,16 @@ def make_folder(path: pathlib.Path) -> str:
 
 
 def temporary_path(path: pathlib.Path) -> pathlib.Path:
-  """Where `atomic_write` writes before it renames."""
+  """Where `atomic_write` writes before it renames; of a link its target."""
+  path = path.resolve() if path.is_symlink() else path
   return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def atomic_write(path: str | os.PathLike[str], parts: Iterable[str]) -> None:
   """Writes under a temporary name and renames: a file is whole or not there.
+
+  A symbolic link stays, and what it names is written; into what is no file,
+  such as a device or a FIFO, the parts go as they come.
 
   Raises:
     UserError: the file cannot be written.
@@ -61,10 +73,14 @@ def atomic_write(path: str | os.PathLike[str], parts: Iterable[str]) -> None:
   path = pathlib.Path(path)
   temporary = temporary_path(path)
   try:
+    if path.exists() and not path.is_file() and not path.is_dir():
+      with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(parts)
+      return
     try:
       with temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(parts)
-      temporary.replace(path)
+      temporary.replace(path.resolve() if path.is_symlink() else path)
     finally:
       temporary.unlink(missing_ok=True)
   except OSError as error:

@@ -93,7 +93,7 @@ def _restore(manager: ocp.CheckpointManager, **items: Tree) -> Tree:
   step = manager.latest_step()
   if step is None:
     raise ValueError(f"there is none in {manager.directory.name}")
-  ((name, arguments),) = items.items()
+  (name,) = items
   # Older checkpoints have none.
   if (manager.directory / str(step) / "checksums").is_dir():
     items["checksums"] = ocp.args.JsonRestore()
