@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
 # Every check of the project, on CPU and without a network:
-#   launch/test.sh [--parity] [--all] [arguments of pytest]
+#   launch/test.sh [--parity] [--all | --long] [arguments of pytest]
 # --parity installs torch first, so that the parity tests do not skip; --all
-# also runs the slow tests.
+# also runs the slow tests; --long runs only those that take hours.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 extras=(--dev)
 which=()
-while [[ ${1:-} == --parity || ${1:-} == --all ]]; do
-  if [[ $1 == --parity ]]; then
-    extras+=(--parity)
-  else
-    which=(-m "slow or not slow")
-  fi
+while true; do
+  case ${1:-} in
+    --parity) extras+=(--parity) ;;
+    --all) which=(-m "not long") ;;
+    --long) which=(-m long) ;;
+    *) break ;;
+  esac
   shift
 done
 launch/setup.sh "${extras[@]}"

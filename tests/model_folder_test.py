@@ -103,8 +103,8 @@ def test_the_format_stays(kind: str, tmp_path: pathlib.Path):
   model_folder.save(tmp_path / "model", made)
   config = json.loads((tmp_path / "model" / "config.json").read_text())
   assert config.keys() == {
-    "decoding", "files", "format_version", "library", "system", "tasks",
-    "text_style", "version",
+    "checksum", "decoding", "files", "format_version", "library", "system",
+    "tasks", "text_style", "version",
   }  # fmt: skip
   assert (config["format_version"], config["system"]) == (4, kind)
   assert {
@@ -226,6 +226,8 @@ def test_each_task_may_have_its_tokenizer(tmp_path: pathlib.Path):
 def edit(folder: pathlib.Path, change) -> None:
   path = folder / "config.json"
   config = json.loads(path.read_text())
+  # As it says to whoever edits the file.
+  config.pop("checksum", None)
   change(config)
   path.write_text(json.dumps(config))
 
@@ -407,6 +409,20 @@ def test_impossible_fields(copy: pathlib.Path, path: str, value: Any):
   assert "\n" not in message
   # The field is named; of NaN the line.
   assert path in message or "NaN is no number of JSON" in message
+
+
+def test_a_flipped_bit_of_the_fields(copy: pathlib.Path):
+  """Here the schema alone would see nothing."""
+  path = copy / "config.json"
+  path.write_text(path.read_text().replace("0.25", "0.75", 1))
+  with pytest.raises(UserError, match="delete its line 'checksum'"):
+    model_folder.load(str(copy))
+  edit(copy, lambda config: None)
+  found = model_folder.load(str(copy)).decoding
+  assert found.thresholds.default == 0.75
+  # What the program changes it may change.
+  model_folder.save_decoding(copy, dataclasses.replace(found, temperature=3.0))
+  assert model_folder.load(str(copy)).decoding.temperature == 3.0
 
 
 def test_a_key_twice(copy: pathlib.Path):

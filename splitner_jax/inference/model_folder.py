@@ -128,7 +128,14 @@ def _is_model(folder: pathlib.Path) -> bool:
 
 
 def _json(config: Json) -> str:
-  return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+  """The text of config.json: the fields, and a checksum of theirs."""
+  sealed = config | {"checksum": _checksum_of_fields(config)}
+  return json.dumps(sealed, indent=2, ensure_ascii=False) + "\n"
+
+
+def _checksum_of_fields(config: Json) -> int:
+  fields = {key: v for key, v in config.items() if key != "checksum"}
+  return zlib.crc32(json.dumps(fields, sort_keys=True).encode())
 
 
 def _write(folder: pathlib.Path, model: NerModel) -> None:
@@ -223,7 +230,9 @@ def load(name: str, *, compute_dtype: str = "auto") -> NerModel:
     tasks[name] = _make_task(folder, name, settings, dtype)
     params[name] = _read_params(folder / f"{name}.safetensors", tasks[name])
   card_file = folder / "README.md"
-  text = card_file.read_text("utf-8") if card_file.is_file() else ""
+  text = ""
+  if card_file.is_file():
+    text = card_file.read_text("utf-8", errors="replace")
   return NerModel(kind, tasks, params, decoding, text_style, text)
 
 
@@ -243,6 +252,12 @@ def _read_config(folder: pathlib.Path) -> Json:
     raise UserError(
       f"{path}: format {version} is newer than this program reads ({newest}); "
       "upgrade splitner_jax"
+    )
+  # Older files have none.
+  if config.get("checksum") not in (None, _checksum_of_fields(config)):
+    raise UserError(
+      f"{path}: is not as it was saved (another checksum); get the folder "
+      "again, or, if you changed it yourself, delete its line 'checksum'"
     )
   with _blamed_on(path):
     config = model_config.upgraded(config)

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import errno
+import logging
 import pathlib
 import shutil
 import zlib
@@ -60,14 +61,21 @@ def _disk_errors(folder: pathlib.Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _damage(folder: pathlib.Path) -> Iterator[None]:
   """Whatever goes wrong with what is there becomes one line."""
+  chatty = logging.getLogger("absl")
+  level = chatty.level
   try:
+    chatty.setLevel(logging.CRITICAL)
     yield
   except Exception as e:  # Orbax and what it stands on have many types.
+    # It tells of its other failed tasks when the garbage is collected.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     reason = " ".join(f"{e}".split())[:120] or type(e).__name__
     raise UserError(
       f"{folder}: the checkpoints there are damaged ({reason}); delete that "
       "folder and run the same command again, which trains this task anew"
     ) from e
+  finally:
+    chatty.setLevel(level)
 
 
 def _checksum(tree: Tree) -> int:

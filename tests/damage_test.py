@@ -1,0 +1,161 @@
+"""Damaged folders: what was there before, or one line; never anything else."""
+
+import json
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from configs import wnut17
+from splitner_jax.experiment import run
+from splitner_jax.experiment.settings import flat
+from splitner_jax.inference import model_folder
+from splitner_jax.inference.ner_model import NerModel
+from splitner_jax.runtime import devices
+from splitner_jax.runtime.errors import UserError
+from tests import damage, runs, tiny_system, tiny_training
+
+# Of the evaluations of a training.
+_SCORES = [10.0, 30.0, 20.0, 25.0]
+
+_SEEDS = [
+  pytest.param(range(40), id="some"),
+  pytest.param(range(40, 4000), id="many", marks=pytest.mark.long),
+]
+
+
+def _facts(model: NerModel) -> dict[str, Any]:
+  """All that decides what a model says."""
+  return {
+    "kind": model.kind.name,
+    "decoding": model.decoding,
+    "text_style": model.text_style,
+    "params": devices.to_host(model.params),
+    "tasks": {
+      name: (
+        task.describe(),
+        task.model,
+        task.tokenizer.max_length,
+        task.tokenizer.fast.backend_tokenizer.to_str(),
+        task.tokenizer.fast.special_tokens_map,
+      )
+      for name, task in model.tasks.items()
+    },
+  }
+
+
+def _assert_same(one: Any, other: Any) -> None:
+  jax.tree.map(np.testing.assert_array_equal, one["params"], other["params"])
+  assert one | {"params": 0} == other | {"params": 0}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+  folder = tmp_path_factory.mktemp("saved")
+  model = tiny_system.make(
+    folder / "backbones", features="both", same_tokenizer=False
+  )
+  model_folder.save(folder / "model", model)
+  return folder / "model"
+
+
+def _copies(
+  folder: pathlib.Path, place: pathlib.Path, seeds: range
+) -> Iterator[str]:
+  """Copies the folder to `place` and damages it, for each seed."""
+  for seed in seeds:
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(folder, place)
+    yield f"seed {seed}: {damage.do(place, seed)}"
+
+
+def _result(what: str, action: Callable[[], Any]) -> Any:
+  """What the action gives; None if it is refused, in one line."""
+  try:
+    return action()
+  except UserError as e:
+    said = str(e)
+  except Exception as e:
+    raise AssertionError(what) from e
+  assert "\n" not in said, what
+  return None
+
+
+@pytest.mark.parametrize("seeds", _SEEDS)
+def test_models(saved: pathlib.Path, tmp_path: pathlib.Path, seeds: range):
+  place = tmp_path / "model"
+  whole = _facts(model_folder.load(str(saved)))
+  refused = 0
+  for what in _copies(saved, place, seeds):
+    found = _result(what, lambda: _facts(model_folder.load(str(place))))
+    refused += found is None
+    if found is not None:
+      _assert_same(found, whole)
+  assert 0 < refused < len(seeds)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory):
+  """A finished training, and one that was stopped half-way."""
+  folder = tmp_path_factory.mktemp("trained")
+  params, _ = tiny_training.run(
+    tiny_training.Task(_SCORES), folder / "finished", epochs=4
+  )
+
+  class Stopped(tiny_training.Task):
+    def evaluate(self, *args):
+      if len(self.evaluated) == 2:
+        raise KeyboardInterrupt
+      return super().evaluate(*args)
+
+  with pytest.raises(KeyboardInterrupt):
+    tiny_training.run(Stopped(_SCORES), folder / "stopped", epochs=4)
+  return folder, devices.to_host(params)
+
+
+@pytest.mark.parametrize(
+  ("which", "seeds"),
+  [
+    ("finished", range(12)),
+    ("stopped", range(3)),
+    pytest.param("finished", range(12, 1000), marks=pytest.mark.long),
+    pytest.param("stopped", range(3, 60), marks=pytest.mark.long),
+  ],
+)
+def test_workdirs(trained, which: str, tmp_path: pathlib.Path, seeds: range):
+  folder, whole = trained
+  place = tmp_path / "run"
+  rest = {"finished": [], "stopped": [20.0, 25.0]}[which]
+  for what in _copies(folder / which, place, seeds):
+    kept = place.glob("checkpoints/latest/[0-9]*")
+    goes_on = any(map(pathlib.Path.is_dir, kept))
+    task = tiny_training.Task(rest if goes_on else _SCORES)
+    found = _result(what, lambda t=task: tiny_training.run(t, place, epochs=4))
+    if found is not None:
+      params = devices.to_host(found[0])
+      jax.tree.map(np.testing.assert_array_equal, params, whole)
+
+
+@pytest.mark.long
+def test_runs(
+  session_cache: pathlib.Path, tmp_path: pathlib.Path, capfd
+) -> None:
+  """A finished run gives the same scores again, or one line."""
+  workdir, _ = runs.finished(session_cache / "tiny")
+  whole = json.loads((workdir / "report.json").read_text())
+  config = wnut17.get_config()
+  fields = flat(json.loads((workdir / "config.json").read_text()))
+  del fields["content_hash"]
+  config.update_from_flattened_dict(fields)
+  for what in _copies(workdir, tmp_path / "run", range(120)):
+    found = _result(what, lambda: run.run(config, tmp_path / "run"))
+    if found is None:
+      continue
+    for split in ("dev", "test"):
+      scores = (report[split]["all_sentences"] for report in (found, whole))
+      assert next(scores) == next(scores), what
+    capfd.readouterr()
