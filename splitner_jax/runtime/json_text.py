@@ -1,6 +1,7 @@
 """JSON as files of ours have it: stricter than Python reads it."""
 
 import json
+from collections import Counter
 from typing import Any, NoReturn
 
 from splitner_jax.runtime.types import Json
@@ -27,9 +28,8 @@ def parse(text: str | bytes) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> Json:
   found = dict(pairs)
   if len(found) < len(pairs):
-    seen: set[str] = set()
-    twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-    raise ValueError(f"key {twice!r} appears twice")
+    counts = Counter(key for key, _ in pairs)
+    raise ValueError(f"key {counts.most_common(1)[0][0]!r} appears twice")
   return found
 
 
