@@ -10,12 +10,14 @@ Nothing in it is executable or pickled.
 
 import contextlib
 import dataclasses
+import functools
 import json
+import mmap
 import os
 import pathlib
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import safetensors
@@ -164,11 +166,11 @@ def _write(folder: pathlib.Path, model: NerModel) -> None:
 
 def _checksum(path: pathlib.Path) -> int:
   """CRC-32, which damage does not keep; it is no seal."""
-  checksum = 0
   with path.open("rb") as file:
-    while block := file.read(2**20):
-      checksum = zlib.crc32(block, checksum)
-  return checksum
+    if not os.fstat(file.fileno()).st_size:
+      return 0  # Nothing can be mapped.
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+      return zlib.crc32(data)
 
 
 def _check_files(folder: pathlib.Path, checksums: Mapping[str, int]) -> None:
@@ -224,10 +226,15 @@ def load(name: str, *, compute_dtype: str = "auto") -> NerModel:
     text_style = TextStyle(**config["text_style"])
     fields = {name: dict(config["tasks"][name]) for name in kind.task_names}
   # Older folders have none.
-  _check_files(folder, config.get("files", {}))
+  files = config.get("files", {})
+  _check_files(folder, files)
   tasks, params = {}, {}
+  tokenizer = functools.cache(Tokenizer)  # Tasks may share one.
   for name, settings in fields.items():
-    tasks[name] = _make_task(folder, name, settings, dtype)
+    tasks[name] = _make_task(folder, name, settings, dtype, tokenizer)
+    if not files:
+      task = tasks[name]
+      task.tokenizer.check_vocabulary(task.model.encoder.vocab_size)
     params[name] = _read_params(folder / f"{name}.safetensors", tasks[name])
   card_file = folder / "README.md"
   text = ""
@@ -279,7 +286,11 @@ def _blamed_on(path: pathlib.Path) -> Iterator[None]:
 
 
 def _make_task(
-  folder: pathlib.Path, name: str, fields: Json, dtype: str
+  folder: pathlib.Path,
+  name: str,
+  fields: Json,
+  dtype: str,
+  make_tokenizer: Callable[..., Tokenizer],
 ) -> AnyTask:
   with _blamed_on(folder / "config.json"):
     where, length = fields["tokenizer"], fields["max_length"]
@@ -296,10 +307,9 @@ def _make_task(
       f"{folder / where}: the tokenizer's files are missing; get the folder "
       "again"
     )
-  tokenizer = Tokenizer(
+  tokenizer = make_tokenizer(
     str(folder / where), family.pairs, length, fields["reference"]
   )
-  tokenizer.check_vocabulary(encoder.vocab_size)
   with _blamed_on(folder / "config.json"):
     return restore(name, fields, encoder, tokenizer)
 
