@@ -1,5 +1,6 @@
 """The command line, and the one line that each mistake of a user gets."""
 
+import json
 import os
 import pathlib
 import re
@@ -248,6 +249,25 @@ def test_backbone_is_missing(config, tmp_path):
   message = _refused(config, tmp_path / "run")
   assert message.startswith(repr(config.backbone))
   assert not (tmp_path / "run").exists()
+
+
+def test_a_tokenizer_of_more_tokens_than_the_backbone(config, tmp_path):
+  path = tmp_path / "backbone" / "tokenizer.json"
+  fields = json.loads(path.read_text())
+  fields["model"]["vocab"]["newest"] = 10_000
+  path.write_text(json.dumps(fields))
+  message = _refused(config, tmp_path / "run")
+  assert message.startswith(f"{path.parent}: its token 'newest' has the id 100")
+
+
+@pytest.mark.parametrize("name", ["detector/tensorboard", "predictions"])
+def test_something_else_is_where_a_folder_belongs(name, config, tmp_path):
+  config.epochs = 0
+  path = tmp_path / "run" / name
+  path.parent.mkdir(parents=True)
+  path.write_text("")
+  with pytest.raises(UserError, match=f"{name}: no folder can be made there"):
+    run.run(config, tmp_path / "run")
 
 
 def test_what_fails_before_the_first_checkpoint_binds_nobody(config, tmp_path):

@@ -179,6 +179,10 @@ def test_unusable_tensors(tmp_path: pathlib.Path) -> None:
   name = "encoder.layer.0.output.dense.bias"
   folder = write(tmp_path, encoder_tensors() | {name: np.ones(6, np.int8)})
   fails(f"{name} is int8", pretrained.fill, _tagger(folder), folder)
+  for value in (np.nan, np.inf):
+    array = np.array([0, 1, value, 0, 1, 2], np.float32)
+    write(tmp_path, encoder_tensors() | {name: array})
+    fails(f"{name} is not finite", pretrained.fill, _tagger(folder), folder)
   write(tmp_path, encoder_tensors() | {f"bert.{name}": random_array(6)})
   fails("the same tensor", pretrained.fill, _tagger(folder), folder)
 

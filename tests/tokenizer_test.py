@@ -97,6 +97,16 @@ def test_folder_without_a_tokenizer(tmp_path: pathlib.Path) -> None:
   assert "\n" not in str(caught.value)
 
 
+def test_folder_without_a_vocabulary(tmp_path: pathlib.Path) -> None:
+  """transformers makes an empty tokenizer of the rest, and says nothing."""
+  folder = tiny.make_backbone(tmp_path)
+  for name in ("tokenizer.json", "vocab.txt"):
+    (folder / name).unlink()
+  assert (folder / "tokenizer_config.json").is_file()
+  with pytest.raises(UserError, match="its tokenizer has no vocabulary"):
+    Tokenizer(str(folder), PairStyle(), max_length=512)
+
+
 def test_truncation_and_padding_of_the_file_are_switched_off(
   tmp_path: pathlib.Path,
 ) -> None:
