@@ -82,27 +82,36 @@ def read_rows(
   kind = kind or _KINDS.get(pathlib.Path(name).suffix.lower())
   head: list[_Line] = []
   if kind is None:
-    # The lines up to the first that says something; more if it may be one of
-    # columns.
-    for item in decoded:
-      head.append(item)
-      if item[1].strip():
-        break
-    if head and _is_json(head[-1][1]):
-      kind = "jsonl"
-    elif head and _may_be_columns(head[-1][1]):
-      kind = "columns?"
-  if kind in ("columns", "columns?"):
+    kind, head = _recognise(decoded)
+  if kind == "columns":
     head += itertools.islice(decoded, _HEAD)
-  if kind == "columns?" and not _are_columns([text for _, text, _ in head]):
-    kind = "text"
+    usual = formats.usual_width(text for _, text, _ in head)
+    decoded = itertools.chain(head, decoded)
+    return _read_columns(decoded, name, on_error, word_column, usual)
   decoded = itertools.chain(head, decoded)
   if kind == "jsonl":
     return _read_jsonl(decoded, name, on_error)
-  if kind in ("columns", "columns?"):
-    usual = formats.usual_width(text for _, text, _ in head)
-    return _read_columns(decoded, name, on_error, word_column, usual)
   return (Row(line, {}, length) for _, line, length in decoded)
+
+
+def _recognise(lines: Iterator[_Line]) -> tuple[str, list[_Line]]:
+  """What the lines are, and those that had to be read to know it.
+
+  The first that says something decides, unless it may be a row of columns.
+  """
+  head = []
+  for line in lines:
+    head.append(line)
+    if line[1].strip():
+      break
+  first = head[-1][1] if head else ""
+  if _is_json(first):
+    return "jsonl", head
+  if not _may_be_columns(first):
+    return "text", head
+  head += itertools.islice(lines, _HEAD)
+  columns = _are_columns([text for _, text, _ in head])
+  return "columns" if columns else "text", head
 
 
 def _is_json(line: str) -> bool:
