@@ -87,3 +87,36 @@ def test_a_disk_that_fills_up_is_one_line(tmp_path, error):
 def test_other_errors_stay_what_they_are(tmp_path):
   with pytest.raises(ZeroDivisionError), _disk_errors(tmp_path):
     raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+  ("which", "pattern"),
+  [
+    ("best", "best"),
+    ("best", "best/*/params/d/*"),
+    ("best", "best/*/params/manifest.ocdbt"),
+    ("latest", "latest/*/state/d/*"),
+    ("progress", "latest/*/progress/metadata"),
+  ],
+)
+@pytest.mark.parametrize("damage", ["delete", "flip", "cut"])
+def test_damaged_checkpoints(
+  which: str, pattern: str, damage: str, open_checkpoints, tmp_path
+):
+  first = open_checkpoints()
+  state = devices.replicate(_STATE)
+  first.save_best(devices.replicate(_PARAMS))
+  first.save_latest(1, state, fresh_progress(), evaluated=True)
+  first.wait()
+  for path in sorted((tmp_path / "kept").glob(pattern)):
+    if path.is_dir():
+      shutil.rmtree(path)
+      continue
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    cut = data[: len(data) // 2]
+    path.unlink()
+    if damage != "delete":
+      path.write_bytes(data if damage == "flip" else cut)
+  with pytest.raises(UserError, match="the checkpoints there are damaged"):
+    getattr(open_checkpoints(), which)()
