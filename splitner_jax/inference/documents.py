@@ -10,6 +10,7 @@ from typing import NamedTuple
 from splitner_jax.data import formats, tags
 from splitner_jax.data.words import check_word
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.files import INNER_RETURN
 from splitner_jax.runtime.types import Json
 
 
@@ -227,12 +228,7 @@ def _read_columns(
   end = [(0, "", 0)]  # The last sentence needs no empty line.
   for number, line, _ in itertools.chain(lines, end):
     if "\r" in line:
-      on_error(
-        UserError(
-          f"{name}:{number}: a carriage return within the line; give the file "
-          "line ends of LF or CRLF"
-        )
-      )
+      on_error(UserError(f"{name}:{number}: {INNER_RETURN}"))
       continue
     fields = formats.split_columns(line)
     count = len(fields)

@@ -127,14 +127,12 @@ def encoder(
     max_length: of the inputs that it is to read.
     dtype: of the computation.
   """
-  name = fields["family"]
-  if name not in FAMILIES:
-    raise ValueError(f"family {name!r} is none of {', '.join(FAMILIES)}")
-  made = FAMILIES[name].config(**fields, dtype=dtype)
+  family = FAMILIES[fields["family"]]
+  made = family.config(**fields, dtype=dtype)
   if max_length > made.max_length:
     # A gather beyond the positions would raise nothing.
     raise ValueError(
       f"max_length {max_length} is more than the {made.max_length} that the "
       "encoder can read"
     )
-  return FAMILIES[name], made
+  return family, made

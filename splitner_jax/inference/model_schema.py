@@ -178,7 +178,9 @@ def _is_integer(_: object, value: object) -> bool:
 def _is_number(_: object, value: object) -> bool:
   # Whole numbers have no end in JSON.
   most = sys.float_info.max
-  return type(value) in (int, float) and -most <= value <= most  # type: ignore
+  if isinstance(value, bool) or not isinstance(value, int | float):
+    return False
+  return -most <= value <= most
 
 
 _Checker = jsonschema.validators.extend(

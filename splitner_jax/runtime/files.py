@@ -6,6 +6,11 @@ from collections.abc import Iterable
 
 from splitner_jax.runtime.errors import UserError
 
+INNER_RETURN = (
+  "a carriage return within the line; give the file line ends of LF or CRLF"
+)
+"""What is said of a line with line ends of old Macs in it."""
+
 
 def read_lines(path: str | os.PathLike[str]) -> list[str]:
   """The lines of a UTF-8 file without their ends (LF or CRLF) and its mark.
@@ -32,10 +37,7 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
   if text.count("\r") > text.count("\r\n"):
     odd = next((n for n, line in enumerate(lines, 1) if "\r" in line), None)
     if odd:
-      raise UserError(
-        f"{path}:{odd}: a carriage return within the line; give the file line "
-        "ends of LF or CRLF"
-      )
+      raise UserError(f"{path}:{odd}: {INNER_RETURN}")
   return lines
 
 

@@ -172,15 +172,6 @@ class MentionTask:
     tokenizer: Tokenizer,
   ) -> "MentionTask":
     """The task that `describe` made fields of."""
-    for key, options in (
-      ("context", CONTEXTS),
-      ("positions", PLACES),
-      ("pooling", POOLINGS),
-    ):
-      if fields[key] not in options:
-        raise ValueError(
-          f"{key} {fields[key]!r} is none of {', '.join(options)}"
-        )
     labels, none_class = tuple(fields["labels"]), fields["none_class"]
     return cls(
       name=name,

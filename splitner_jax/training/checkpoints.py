@@ -92,8 +92,10 @@ def _checksum(tree: Tree) -> int:
   return checksum
 
 
-def _restore(manager: ocp.CheckpointManager, **items: Tree) -> Tree:
-  """The only item of the newest checkpoint, if it is what was saved.
+def _restore(
+  manager: ocp.CheckpointManager, name: str, arguments: ocp.args.CheckpointArgs
+) -> Tree:
+  """An item of the newest checkpoint, if it is what was saved.
 
   Raises:
     ValueError: its checksum is another, or there is no checkpoint.
@@ -101,7 +103,7 @@ def _restore(manager: ocp.CheckpointManager, **items: Tree) -> Tree:
   step = manager.latest_step()
   if step is None:
     raise ValueError(f"there is none in {manager.directory.name}")
-  (name,) = items
+  items = {name: arguments}
   # Older checkpoints have none.
   if (manager.directory / str(step) / "checksums").is_dir():
     items["checksums"] = ocp.args.JsonRestore()
@@ -200,7 +202,7 @@ class Checkpoints:
     with _damage(self._folder):
       if self._latest.latest_step() is None:
         return None
-      found = _restore(self._latest, progress=ocp.args.JsonRestore())
+      found = _restore(self._latest, "progress", ocp.args.JsonRestore())
       odd = fresh_progress().keys() - found.keys()
       if odd:
         raise ValueError(f"{min(odd)} is missing in progress")
@@ -210,14 +212,18 @@ class Checkpoints:
     """The latest state, replicated."""
     with _damage(self._folder):
       return _restore(
-        self._latest, state=ocp.args.StandardRestore(_targets(self._state))
+        self._latest,
+        "state",
+        ocp.args.StandardRestore(_targets(self._state)),
       )
 
   def best(self) -> Tree:
     """The best parameters, replicated."""
     with _damage(self._folder):
       return _restore(
-        self._best, params=ocp.args.StandardRestore(_targets(self._params))
+        self._best,
+        "params",
+        ocp.args.StandardRestore(_targets(self._params)),
       )
 
   def wait(self) -> None:
