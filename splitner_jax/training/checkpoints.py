@@ -6,8 +6,9 @@ import errno
 import logging
 import pathlib
 import shutil
+import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -58,16 +59,31 @@ def _disk_errors(folder: pathlib.Path) -> Iterator[None]:
     ) from e
 
 
+class _LateReads:
+  """A `sys.unraisablehook` that is silent about reads after a failed one."""
+
+  def __init__(self, other: Callable[["sys.UnraisableHookArgs"], object]):
+    self._other = other
+
+  def __call__(self, unraisable: "sys.UnraisableHookArgs") -> None:
+    if str(unraisable.exc_value) != "Event loop is closed":
+      self._other(unraisable)
+
+
 @contextlib.contextmanager
 def _damage(folder: pathlib.Path) -> Iterator[None]:
   """Whatever goes wrong with what is there becomes one line."""
   chatty = logging.getLogger("absl")
-  level = chatty.level
+  level, hook = chatty.level, sys.unraisablehook
   try:
     chatty.setLevel(logging.CRITICAL)
+    if not isinstance(hook, _LateReads):
+      sys.unraisablehook = _LateReads(hook)
     yield
+    sys.unraisablehook = hook
   except Exception as e:  # Orbax and what it stands on have many types.
-    # It tells of its other failed tasks when the garbage is collected.
+    # Its other reads go on, and tell of themselves later: the failed ones when
+    # the garbage is collected, the finished ones to a loop that is closed.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     reason = " ".join(f"{e}".split())[:120] or type(e).__name__
     raise UserError(
