@@ -1,7 +1,9 @@
 """What all tests share: fake devices, a cache of their own, real data."""
 
+import functools
 import os
 import pathlib
+import subprocess
 from collections.abc import Iterator
 
 # Read by jax at its import, also in the processes that tests start.
@@ -38,8 +40,49 @@ _LONGEST = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(
+  config: pytest.Config, items: list[pytest.Item]
+) -> None:
   items.sort(key=lambda item: item.path.name not in _LONGEST)
+  # Long tests that passed with this very code are not run again.
+  passed = _long_passed(config)
+  rest = [item for item in items if item.nodeid not in passed]
+  if passed and rest != items:
+    print(f"{len(items) - len(rest)} long tests passed before, with this code")
+    config.hook.pytest_deselected(items=[i for i in items if i not in rest])
+    items[:] = rest
+
+
+def _long_passed(config: pytest.Config) -> list[str]:
+  return config.cache.get(_cache_key(), []) if config.cache else []
+
+
+@functools.cache
+def _cache_key() -> str:
+  """Of the commit; of no use to another run where files were changed."""
+  command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+  done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)
+  commit = done.stdout.strip()
+  other = not commit or commit.endswith("-dirty")
+  return f"long/{os.getpid() if other else commit}"
+
+
+class _Long:
+  """Keeps in pytest's cache which long tests passed, as they pass."""
+
+  def __init__(self, config: pytest.Config):
+    self._config = config
+
+  def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+    if report.passed and report.when == "call" and "long" in report.keywords:
+      passed = [*_long_passed(self._config), report.nodeid]
+      self._config.cache.set(_cache_key(), passed)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+  # Not in the processes that tests are spread over.
+  if config.cache and not hasattr(config, "workerinput"):
+    config.pluginmanager.register(_Long(config))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,10 +22,14 @@ from tests import damage, runs, tiny_system, tiny_training
 # Of the evaluations of a training.
 _SCORES = [10.0, 30.0, 20.0, 25.0]
 
-_SEEDS = [
-  pytest.param(range(40), id="some"),
-  pytest.param(range(40, 4000), id="many", marks=pytest.mark.long),
-]
+
+def _seeds(few: int, many: int, chunk: int) -> list:
+  """Ranges of seeds: the first in each run, the others in a long one."""
+  long = [
+    pytest.param(range(start, min(start + chunk, many)), marks=pytest.mark.long)
+    for start in range(few, many, chunk)
+  ]
+  return [pytest.param(range(few)), *long]
 
 
 def _facts(model: NerModel) -> dict[str, Any]:
@@ -85,7 +89,7 @@ def _result(what: str, action: Callable[[], Any]) -> Any:
   return None
 
 
-@pytest.mark.parametrize("seeds", _SEEDS)
+@pytest.mark.parametrize("seeds", _seeds(40, 4000, 40), ids=str)
 def test_models(saved: pathlib.Path, tmp_path: pathlib.Path, seeds: range):
   place = tmp_path / "model"
   whole = _facts(model_folder.load(str(saved)))
@@ -117,19 +121,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory):
   return folder, devices.to_host(params)
 
 
-@pytest.mark.parametrize(
-  ("which", "seeds"),
-  [
-    ("finished", range(12)),
-    ("stopped", range(3)),
-    pytest.param("finished", range(12, 1000), marks=pytest.mark.long),
-    pytest.param("stopped", range(3, 60), marks=pytest.mark.long),
-  ],
-)
-def test_workdirs(trained, which: str, tmp_path: pathlib.Path, seeds: range):
+@pytest.mark.parametrize("seeds", _seeds(12, 840, 36), ids=str)
+def test_finished_trainings(trained, tmp_path: pathlib.Path, seeds: range):
+  _go_on(trained, "finished", tmp_path / "run", seeds, [])
+
+
+@pytest.mark.parametrize("seeds", _seeds(3, 60, 5), ids=str)
+def test_stopped_trainings(trained, tmp_path: pathlib.Path, seeds: range):
+  _go_on(trained, "stopped", tmp_path / "run", seeds, [20.0, 25.0])
+
+
+def _go_on(trained, which, place: pathlib.Path, seeds: range, rest) -> None:
+  """Trains on in damaged copies, with the scores that are still to come."""
   folder, whole = trained
-  place = tmp_path / "run"
-  rest = {"finished": [], "stopped": [20.0, 25.0]}[which]
   for what in _copies(folder / which, place, seeds):
     kept = place.glob("checkpoints/latest/[0-9]*")
     goes_on = any(map(pathlib.Path.is_dir, kept))
@@ -140,9 +144,9 @@ def test_workdirs(trained, which: str, tmp_path: pathlib.Path, seeds: range):
       jax.tree.map(np.testing.assert_array_equal, params, whole)
 
 
-@pytest.mark.long
+@pytest.mark.parametrize("seeds", _seeds(0, 100, 10)[1:], ids=str)
 def test_runs(
-  session_cache: pathlib.Path, tmp_path: pathlib.Path, capfd
+  session_cache: pathlib.Path, tmp_path: pathlib.Path, capfd, seeds: range
 ) -> None:
   """A finished run gives the same scores again, or one line."""
   workdir, _ = runs.finished(session_cache / "tiny")
@@ -151,7 +155,7 @@ def test_runs(
   fields = flat(json.loads((workdir / "config.json").read_text()))
   del fields["content_hash"]
   config.update_from_flattened_dict(fields)
-  for what in _copies(workdir, tmp_path / "run", range(120)):
+  for what in _copies(workdir, tmp_path / "run", seeds):
     found = _result(what, lambda: run.run(config, tmp_path / "run"))
     if found is None:
       continue

@@ -18,6 +18,7 @@ import pathlib
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import safetensors
@@ -192,6 +193,29 @@ def _check_files(folder: pathlib.Path, checksums: Mapping[str, int]) -> None:
       )
 
 
+@contextlib.contextmanager
+def _checking(
+  folder: pathlib.Path, checksums: Mapping[str, int]
+) -> Iterator[None]:
+  """Checks the files: small ones before the block, weights beside it.
+
+  What is wrong with a file is said rather than what came of it.
+  """
+  weights = {
+    name: checksum
+    for name, checksum in checksums.items()
+    if name.endswith(".safetensors")
+  }
+  small = {n: c for n, c in checksums.items() if n not in weights}
+  _check_files(folder, small)
+  with ThreadPoolExecutor(1) as pool:
+    checked = pool.submit(_check_files, folder, weights)
+    try:
+      yield
+    finally:
+      checked.result()
+
+
 def _same(one: Tokenizer, other: Tokenizer) -> bool:
   return one is other or (
     one.pairs == other.pairs
@@ -227,15 +251,15 @@ def load(name: str, *, compute_dtype: str = "auto") -> NerModel:
     fields = {name: dict(config["tasks"][name]) for name in kind.task_names}
   # Older folders have none.
   files = config.get("files", {})
-  _check_files(folder, files)
   tasks, params = {}, {}
   tokenizer = functools.cache(Tokenizer)  # Tasks may share one.
-  for name, settings in fields.items():
-    tasks[name] = _make_task(folder, name, settings, dtype, tokenizer)
-    if not files:
-      task = tasks[name]
-      task.tokenizer.check_vocabulary(task.model.encoder.vocab_size)
-    params[name] = _read_params(folder / f"{name}.safetensors", tasks[name])
+  with _checking(folder, files):
+    for name, settings in fields.items():
+      task = _make_task(folder, name, settings, dtype, tokenizer)
+      if not files:
+        task.tokenizer.check_vocabulary(task.model.encoder.vocab_size)
+      tasks[name] = task
+      params[name] = _read_params(folder / f"{name}.safetensors", task)
   card_file = folder / "README.md"
   text = ""
   if card_file.is_file():
