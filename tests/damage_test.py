@@ -144,22 +144,32 @@ def _go_on(trained, which, place: pathlib.Path, seeds: range, rest) -> None:
       jax.tree.map(np.testing.assert_array_equal, params, whole)
 
 
-@pytest.mark.parametrize("seeds", _seeds(0, 100, 10)[1:], ids=str)
-def test_runs(
-  session_cache: pathlib.Path, tmp_path: pathlib.Path, capfd, seeds: range
-) -> None:
-  """A finished run gives the same scores again, or one line."""
-  workdir, _ = runs.finished(session_cache / "tiny")
-  whole = json.loads((workdir / "report.json").read_text())
+@pytest.fixture(scope="module")
+def whole_run(session_cache: pathlib.Path, tmp_path_factory):
+  """Config and folder of a run on all devices of this process."""
+  settings = runs.finished(session_cache / "tiny")[0] / "config.json"
   config = wnut17.get_config()
-  fields = flat(json.loads((workdir / "config.json").read_text()))
+  fields = flat(json.loads(settings.read_text()))
   del fields["content_hash"]
   config.update_from_flattened_dict(fields)
-  for what in _copies(workdir, tmp_path / "run", seeds):
-    found = _result(what, lambda: run.run(config, tmp_path / "run"))
+  folder = tmp_path_factory.mktemp("whole") / "run"
+  run.run(config, folder)
+  return config, folder
+
+
+@pytest.mark.parametrize("seeds", _seeds(0, 100, 10)[1:], ids=str)
+def test_runs(whole_run, tmp_path: pathlib.Path, capfd, seeds: range):
+  """A finished run gives the same model and scores again, or one line."""
+  config, folder = whole_run
+  whole = json.loads((folder / "report.json").read_text())
+  model = _facts(model_folder.load(str(folder / "model")))
+  place = tmp_path / "run"
+  for what in _copies(folder, place, seeds):
+    found = _result(what, lambda: run.run(config, place))
     if found is None:
       continue
     for split in ("dev", "test"):
       scores = (report[split]["all_sentences"] for report in (found, whole))
       assert next(scores) == next(scores), what
+    _assert_same(_facts(model_folder.load(str(place / "model"))), model)
     capfd.readouterr()
