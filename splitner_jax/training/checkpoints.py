@@ -7,6 +7,7 @@ import logging
 import pathlib
 import shutil
 import sys
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -66,7 +67,8 @@ class _LateReads:
     self._other = other
 
   def __call__(self, unraisable: "sys.UnraisableHookArgs") -> None:
-    if str(unraisable.exc_value) != "Event loop is closed":
+    of_late = "Event loop is closed", "was never awaited"
+    if not str(unraisable.exc_value).endswith(of_late):
       self._other(unraisable)
 
 
@@ -82,9 +84,10 @@ def _damage(folder: pathlib.Path) -> Iterator[None]:
     yield
     sys.unraisablehook = hook
   except Exception as e:  # Orbax and what it stands on have many types.
-    # Its other reads go on, and tell of themselves later: the failed ones when
-    # the garbage is collected, the finished ones to a loop that is closed.
+    # Its other reads tell of themselves later: finished ones to a loop that is
+    # closed, the others when the garbage is collected.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", ".* was never awaited", RuntimeWarning)
     reason = " ".join(f"{e}".split())[:120] or type(e).__name__
     raise UserError(
       f"{folder}: the checkpoints there are damaged ({reason}); delete that "
