@@ -54,7 +54,8 @@ def pytest_collection_modifyitems(
 
 
 def _long_passed(config: pytest.Config) -> list[str]:
-  return config.cache.get(_cache_key(), []) if config.cache else []
+  cache = getattr(config, "cache", None)  # Not with -p no:cacheprovider.
+  return cache.get(_cache_key(), []) if cache else []
 
 
 @functools.cache
@@ -81,7 +82,7 @@ class _Long:
 
 def pytest_configure(config: pytest.Config) -> None:
   # Not in the processes that tests are spread over.
-  if config.cache and not hasattr(config, "workerinput"):
+  if hasattr(config, "cache") and not hasattr(config, "workerinput"):
     config.pluginmanager.register(_Long(config))
 
 

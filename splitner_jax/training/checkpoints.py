@@ -1,5 +1,6 @@
 """Orbax checkpoints of one task: the latest state and the best parameters."""
 
+import asyncio
 import contextlib
 import copy
 import errno
@@ -67,8 +68,11 @@ class _LateReads:
     self._other = other
 
   def __call__(self, unraisable: "sys.UnraisableHookArgs") -> None:
-    of_late = "Event loop is closed", "was never awaited"
-    if not str(unraisable.exc_value).endswith(of_late):
+    # None of the coroutines in this process is ours.
+    is_late = asyncio.iscoroutine(unraisable.object) or (
+      str(unraisable.exc_value) == "Event loop is closed"
+    )
+    if not is_late:
       self._other(unraisable)
 
 
