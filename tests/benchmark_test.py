@@ -1,48 +1,49 @@
-"""The benchmark command runs; its figures are nobody's promise here."""
+"""The benchmark command: wrong options are one line, and nothing is written."""
 
-import importlib.util
 import os
-import re
 import subprocess
 import sys
 
-from tests import runs, tiny
+import pytest
+
+from tests import runs
 
 
-def test_every_side_takes_its_turn(tmp_path):
-  tiny.make_backbone(tmp_path / "backbone")
-  tiny.make_wnut(tmp_path / "data")
+@pytest.mark.parametrize(
+  ("option", "said"),
+  [
+    (
+      "--systems=splitnr",
+      "--systems: 'splitnr' is none of splitner, single_qa",
+    ),
+    ("--lengths=50,a", "--lengths: 'a' is no number"),
+    ("--types=2.5", "--types: 2.5 is no whole number"),
+    ("--config.backbone=random:bert", "'random:bert' is none of random:minilm"),
+    ("--output={here}/file/out", "no folder can be made there"),
+    ("--model={here}/nothing", "is no folder, and no model of the Hugging"),
+  ],
+)
+def test_a_wrong_option_is_one_line(tmp_path, option, said):
+  (tmp_path / "file").touch()
   process = subprocess.run(
     [
       *(sys.executable, "-m", "splitner_jax.benchmark"),
-      *("--config=configs/wnut17.py", "--steps=2", "--block=1"),
-      f"--config.backbone={tmp_path}/backbone",
-      f"--config.data.dir={tmp_path}/data",
-      *("--config.max_length=160", "--config.detector.features=none"),
+      "--config=configs/demo.py",
+      f"--output={tmp_path}/out",
+      option.format(here=tmp_path),
     ],
     cwd=runs.ROOT,
-    env=os.environ
-    | {"JAX_NUM_CPU_DEVICES": "1", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+    env=os.environ | {"HF_HUB_OFFLINE": "1"},
     capture_output=True,
     text=True,
-    timeout=300,
+    timeout=120,
     check=False,
   )
 
-  assert process.returncode == 0, process.stderr
-  lines = process.stdout.splitlines()
-  sides = ["detector", "classifier"]
-  if importlib.util.find_spec("torch"):
-    sides.append("plain tagger (torch)")
-  else:
-    assert lines.pop(0) == "torch is not installed: no plain tagger"
-  times, shares = lines[: len(sides)], lines[len(sides) :]
-  for side, line in zip(sides, times, strict=True):
-    assert line.startswith(side)
-    step = re.search(r"([\d.]+) ms a step, .* s an epoch of \d+ steps", line)
-    assert float(step[1]) > 0
-  assert times[-1].endswith("1.00 of the last line's")
-  # The making of the batches is a part of a step.
-  for side, line in zip(sides[:2], shares, strict=True):
-    share = re.fullmatch(rf"{side} +batches: ([\d.]+) % of a step", line)
-    assert 0 < float(share[1]) < 100
+  assert process.returncode == 1
+  assert process.stdout == ""
+  line = process.stderr.splitlines()[-1]
+  assert line.startswith("error: ")
+  assert said in line
+  assert "Traceback" not in process.stderr
+  assert not any((tmp_path / "out").glob("*"))

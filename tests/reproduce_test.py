@@ -129,9 +129,6 @@ def test_figures_of_the_other_columns(budget):
   for seed in (1, 2):
     _write(budget, "qa_qa", seed, 40.0)
     _write(budget, "dice", seed, 30.0)
-  assert _row(pages.page("table3", budget, {}), "SplitNER(QA-QA)")[1:] == [
-    "122.90", "26.00", "20.00 ± 0.00", "2.50 ± 0.00", "2",
-  ]  # fmt: skip
   assert _row(pages.page("table4", budget, {}), "SplitNER(QA-QA)")[2] == (
     "60.00 ± 0.00"
   )

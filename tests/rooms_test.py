@@ -18,6 +18,7 @@ _FLOORS = (
   "inference",
   "training",
   "experiment",
+  "throughput",
   "commands",
   "reproduce",
 )

@@ -2,11 +2,12 @@
 
 launch/reproduce.sh TABLE [DATASET] [options]
 
-TABLE is table2 to table7, context (what the classifier reads of a sentence) or
-joined (the two steps better joined), of the data set wnut17 (default),
-bionlp13cg, ctireports or ontonotes; lengths (time by the length of sentences)
-or imbalance (losses on rare types). Original files of a data set are looked for
-in data/DATASET, else downloaded where that is possible.
+TABLE is table2, table4 to table7, context (what the classifier reads of a
+sentence) or joined (the two steps better joined), of the data set wnut17
+(default), bionlp13cg, ctireports or ontonotes; or imbalance (losses on rare
+types). Original files of a data set are looked for in data/DATASET, else
+downloaded where that is possible. Table 3, time, is what `splitner benchmark`
+measures.
 
 What is done is not done again: reports of earlier runs are in RESULTS/runs.
 Pages of other settings than theirs need --results and --work of their own.
@@ -93,7 +94,7 @@ def _check_own(name: str, rest: list[str]) -> None:
 def main(argv: list[str]) -> None:
   memory.disable_malloc_trim()
   # Imported here: --help and wrong arguments need not wait for JAX.
-  from splitner_jax.reproduce import imbalance, lengths, pages
+  from splitner_jax.reproduce import imbalance, pages
   from splitner_jax.runtime import progress
 
   progress.start_log()
@@ -103,9 +104,6 @@ def main(argv: list[str]) -> None:
   try:
     if name in pages.TABLES:
       page, failed = _make_table(name, *(rest or ["wnut17"]))
-    elif name == "lengths":
-      _check_own(name, rest)
-      page = lengths.run(results, backbone=_BACKBONE.value)
     elif name == "imbalance":
       _check_own(name, rest)
       page = imbalance.run(
@@ -114,7 +112,7 @@ def main(argv: list[str]) -> None:
     else:
       raise UserError(
         f"{name}: no page of this name; there are "
-        f"{', '.join(pages.TABLES)}, lengths, imbalance"
+        f"{', '.join(pages.TABLES)}, imbalance"
       )
   except UserError as e:
     cli.fail(str(e))

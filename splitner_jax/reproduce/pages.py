@@ -82,18 +82,7 @@ def _classifier_epoch(report: dict[str, Any]) -> float:
   return statistics.median(report["seconds"]["classifier"]["epochs"])
 
 
-def _epoch(report: dict[str, Any]) -> float:
-  return sum(
-    statistics.median(s["epochs"]) if s["epochs"] else 0.0
-    for s in report["seconds"].values()
-  )
-
-
 _CLASSIFIER_EPOCH = Column("an epoch of the classifier, s", _classifier_epoch)
-_EPOCH = Column("an epoch of all tasks, s", _epoch)
-_INFERENCE = Column(
-  "tagging test, s", lambda r: r["test"]["seconds"]["inference"]
-)
 
 
 def _is_single(name: str) -> bool:
@@ -207,20 +196,6 @@ TABLES: dict[str, Table] = {
     (_REFERENCE, _HONEST),
     {"bionlp13cg": ("qa_qa_500", "single_qa_500")},
     extra=_verdict,
-  ),
-  "table3": Table(
-    "Table 3: time",
-    "The paper's seconds are of a V100 and larger backbones; ours of the "
-    "machine below, which other work may have slowed: compare the rows with "
-    "each other, and not too closely. Compiling is left out; of a task's "
-    "epochs the median counts.",
-    ("qa_qa", "single_qa", "single_seqtag"),
-    {
-      "paper, training": paper.EPOCH_SECONDS,
-      "paper, inference": paper.INFERENCE_SECONDS,
-    },
-    (_EPOCH, _INFERENCE),
-    {"bionlp13cg": ("qa_qa_500", "single_qa_500")},
   ),
   "table4": Table(
     "Table 4: span detection with and without the two features",

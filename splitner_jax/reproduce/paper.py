@@ -27,20 +27,6 @@ MENTION_F1 = {
 }
 """Table 2: mention-level micro F1, by the paper's own protocol."""
 
-EPOCH_SECONDS = {
-  "qa_qa": _row(241.2, 1455.7, 3007.8, 122.9),
-  "single_qa": _row(1372.8, 8771.0, 73818.4, 568.2),
-  "single_seqtag": _row(102.2, 6425.9, 9181.1, 101.3),
-}
-"""Table 3: an epoch of training on a V100."""
-
-INFERENCE_SECONDS = {
-  "qa_qa": _row(57.7, 120.0, 183.0, 26.0),
-  "single_qa": _row(323.3, 551.6, 2227.8, 91.2),
-  "single_seqtag": _row(25.2, 86.4, 105.0, 18.6),
-}
-"""Table 3: tagging the test split on a V100."""
-
 DETECTION_F1 = {
   "qa_qa": _row(91.06, 78.86, 92.50, 55.21),
   "no_char_pattern": _row(90.67, 78.70, 92.37, 54.85),

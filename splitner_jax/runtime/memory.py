@@ -42,6 +42,14 @@ def trim_malloc() -> None:
     trim(0)
 
 
+def peak_bytes() -> int:
+  """The most memory that the process has had, where the system says so."""
+  import resource
+
+  unit = 1 if sys.platform == "darwin" else 1024
+  return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def _may_have_accelerator() -> bool:
   """Whether JAX would look for one: known without importing it."""
   if os.environ.get("JAX_PLATFORMS") == "cpu":

@@ -1,0 +1,71 @@
+"""Operations: those that a model needs, and those that the machine can do."""
+
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+
+from splitner_jax.inputs.examples import Examples
+from splitner_jax.models.shapes import parameter_shapes
+from splitner_jax.training.step import BACKBONE
+
+_SIZES = {"cpu": 2_048}
+_OTHER_SIZE = 8_192
+_REPEATS = 10
+
+
+def matmul_flops_per_s(dtype: str) -> float:
+  """What all devices of this process together do of a large matrix product.
+
+  The best of several turns: it stands for what is possible.
+  """
+  count = jax.local_device_count()
+  size = _SIZES.get(jax.default_backend(), _OTHER_SIZE)
+  ones = np.ones((count, size, size), jnp.dtype(dtype))
+  product: Any = jax.pmap(jnp.matmul)
+  a, b = product(ones, ones / size), ones
+  best = np.inf
+  for _ in range(_REPEATS):
+    start = time.perf_counter()
+    product(a, b).block_until_ready()
+    best = min(best, time.perf_counter() - start)
+  return count * 2 * size**3 / best
+
+
+def forward_flops(task: Any, examples: Examples) -> float:
+  """What the encoder needs for one pass over the examples, padding apart.
+
+  Matrix products only, two operations for each multiplication: features,
+  embeddings, normalisation and heads are not counted.
+  """
+  weights = sum(
+    int(np.prod(shape))
+    for name, shape in parameter_shapes(task.model).items()
+    if name.startswith(f"{BACKBONE}/layer_") and name.endswith("/kernel")
+  )
+  encoder = task.model.encoder
+  pairs = 0.0
+  for layer in range(encoder.num_layers):
+    window = _window(encoder, layer)
+    pairs += _visible(examples, window)
+  # Scores, and the sum of values that they weight.
+  attention = 2 * 2 * encoder.hidden_size * pairs
+  return 2.0 * weights * int(examples.lengths.sum()) + attention
+
+
+def _window(encoder: Any, layer: int) -> int | None:
+  """How many tokens around it a token sees in a layer; None: all."""
+  every = getattr(encoder, "global_every", 1)
+  return None if layer % every == 0 else 2 * encoder.local_window + 1
+
+
+def _visible(examples: Examples, window: int | None) -> float:
+  """Pairs of tokens of which one sees the other; see `Examples.parts`."""
+  owner = np.repeat(np.arange(len(examples)), examples.lengths)
+  shared = np.bincount(owner, examples.parts == 0, len(examples))
+  place = owner * (int(examples.parts.max(initial=0)) + 1) + examples.parts
+  _, group, sizes = np.unique(place, return_inverse=True, return_counts=True)
+  seen = np.where(examples.parts == 0, 0, shared[owner]) + sizes[group]
+  return float((seen if window is None else np.minimum(seen, window)).sum())
