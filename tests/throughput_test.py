@@ -20,9 +20,9 @@ from splitner_jax.throughput import (
   figures,
   flops,
   latency,
-  measuring,
   paper,
   parts,
+  training,
   turns,
   workloads,
 )
@@ -380,8 +380,7 @@ def test_all_of_it(tmp_path, backbone, monkeypatch):
   monkeypatch.setattr(latency, "CALLERS", (1, 2))
   monkeypatch.setattr(latency, "_LEAST_CALLS", 3)
   monkeypatch.setattr(turns, "LEAST_TURNS", 2)
-  for module in (measuring.training, measuring.tagging):
-    monkeypatch.setattr(module, "TURN_SECONDS", 0.01)
+  monkeypatch.setattr(training, "TURN_SECONDS", 0.01)
   systems = "splitner", "single_seqtag", "torch_tagger"
   options = benchmark.Options(
     tmp_path / "out",

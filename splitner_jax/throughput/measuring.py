@@ -30,6 +30,9 @@ SYSTEMS = (
 )
 PHASES = ("train", "inference", "latency")
 
+_SHARE = 0.1
+"""Of the seconds that is a turn of tagging, of the first system."""
+
 Sides = dict[str, dict[str, Side]]
 """Of each system its tasks."""
 
@@ -215,7 +218,9 @@ class Measuring:
         with self._clock.piece():
           made[system] = tagging.Tagging(run, self._texts, model)
     if "inference" in phases and made:
-      count = next(iter(made.values())).texts_a_turn()
+      # Few texts would be in batches that are not full.
+      seconds = self._clock.share(self._settings.seconds) * _SHARE
+      count = next(iter(made.values())).texts_in(seconds)
       sides: Sides = {
         system: {system: each.side(count)} for system, each in made.items()
       }

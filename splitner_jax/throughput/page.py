@@ -23,7 +23,8 @@ _TERMS = {
   "padding": "share of the encoder's input that is no token",
   "programs": "shapes of input that were compiled, in the seconds of *compile*",
   "peak MB": "most memory in use, in millions of bytes",
-  "GFLOP/s": "10⁹ floating-point operations of the model a second",
+  "GFLOP/s": "10⁹ floating-point operations that the encoder needs a second, padding "
+  "not counted",
   "MFU": "model FLOPs of the encoder on real tokens, padding not counted, over "
   "the machine's measured matrix product in the same dtype",
   "callers": "they ask at the same time, each for one text after the other; "

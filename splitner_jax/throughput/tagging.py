@@ -18,8 +18,6 @@ from splitner_jax.throughput import flops, weights
 from splitner_jax.throughput.compiled import Compiled, MeasuredPrograms
 from splitner_jax.throughput.sides import Side
 
-TURN_SECONDS = 2.0
-"""That tagging with SplitNER takes in its turn, about."""
 _FIRST = 64  # Sentences by which that is guessed.
 _HALVINGS = 12
 
@@ -92,13 +90,13 @@ class Tagging:
     self.ner = SplitNER(whole, predictor=predictor)
     self.ner.predict(texts[:_FIRST])
 
-  def texts_a_turn(self) -> int:
-    """How many texts are tagged in a turn's time."""
+  def texts_in(self, seconds: float) -> int:
+    """How many texts are tagged in that time, about."""
     self.ner.predict(self._texts[:_FIRST])
     start = time.perf_counter()
     self.ner.predict(self._texts[:_FIRST])
-    seconds = time.perf_counter() - start
-    number = min(_FIRST, len(self._texts)) * TURN_SECONDS / seconds
+    taken = time.perf_counter() - start
+    number = min(_FIRST, len(self._texts)) * seconds / taken
     return min(max(int(number), _FIRST), len(self._texts))
 
   def side(self, count: int) -> Side:
