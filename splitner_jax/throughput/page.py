@@ -23,10 +23,10 @@ _TERMS = {
   "padding": "share of the encoder's input that is no token",
   "programs": "shapes of input that were compiled, in the seconds of *compile*",
   "peak MB": "most memory in use, in millions of bytes",
-  "GFLOP/s": "10⁹ floating-point operations that the encoder needs a second, padding "
-  "not counted",
-  "MFU": "model FLOPs of the encoder on real tokens, padding not counted, over "
-  "the machine's measured matrix product in the same dtype",
+  "GFLOP/s": "10⁹ floating-point operations a second that the encoder needs, "
+  "padding not counted",
+  "MFU": "these operations over those of the machine's measured matrix "
+  "product in the same dtype",
   "callers": "they ask at the same time, each for one text after the other; "
   "p50, p95 and p99 are percentiles of the time that an answer takes",
   "part of a step": "milliseconds; in parentheses the share of the step, from "
