@@ -137,6 +137,14 @@ def test_broken_brackets(
     ("", ": no sentence in it"),
     (document([]), ": no sentence in it"),
     ("Ada\tB-person\n", ":1: 2 columns where CoNLL-2012 has at least 11"),
+    (
+      document([row("A\0da", "(GPE)")]),
+      r":2: word 'A\x00da' holds a NUL; convert the file to UTF-8, or mend it",
+    ),
+    (
+      document([row("Ada", "(\x01GPE)")]),
+      r":2: type '\x01GPE' holds a tab, a line break or another control",
+    ),
   ],
 )
 def test_other_files(tmp_path: pathlib.Path, text: str, reason: str) -> None:

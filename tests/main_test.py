@@ -124,6 +124,43 @@ def test_wrong_option(option, said, tmp_path):
   assert not workdir.exists()
 
 
+@pytest.mark.parametrize(
+  ("options", "said"),
+  [
+    (
+      ["--config.tagger.scheme=BIO"],
+      "--config.tagger.scheme: is not read, for config.system is splitner;",
+    ),
+    (
+      ["--config.system=single_qa", "--config.detector.question="],
+      "--config.detector.question: is not read, for config.system is single_qa",
+    ),
+    (
+      ["--config.seed=5", "--config.seeds=1,2"],
+      "--config.seed: is not read, for config.seeds is 1,2; leave it out",
+    ),
+    (
+      ["--config.classifier.folds=3"],
+      "--config.classifier.folds: is not read, for config.classifier.none_cla",
+    ),
+    (
+      ["--backbone=minilm", "--config.backbone=minilm"],
+      "--backbone: and --config.backbone; leave one of the two out",
+    ),
+    (
+      ["--train=a.tsv", "--config.data.train=a.tsv"],
+      "--train: and --config.data.train; leave one of the two out",
+    ),
+  ],
+)
+def test_a_field_that_nobody_reads(options, said, tmp_path):
+  config = [] if "--train=a.tsv" in options else ["--config=configs/demo.py"]
+  workdir = tmp_path / "run"
+  error = _error(*config, *options, f"--workdir={workdir}")
+  assert error.startswith(said)
+  assert not workdir.exists()
+
+
 def test_an_error_of_a_run_is_a_line_too(tmp_path):
   """And --config.x=y, --workdir do arrive."""
   folder, workdir = tmp_path / "no", tmp_path / "run"
@@ -342,6 +379,28 @@ def test_checkpoints_without_a_config(which, config, tmp_path):
     config, workdir, checkpoints=True
   )
   assert checkpoint.exists()
+
+
+def test_other_files_under_the_same_name(config, tmp_path):
+  """Such as a backbone's, which the config only names."""
+  workdir = tmp_path / "run"
+  with locked(config, workdir, "aaaa", {"detector": 1}):
+    (workdir / "detector/checkpoints/latest/2").mkdir(parents=True)
+  with locked(config, workdir, "aaaa", {"detector": 1}):
+    pass
+  with (
+    pytest.raises(
+      UserError, match=r"another run \(sources.detector is 1 there, 2 here\)"
+    ),
+    locked(config, workdir, "aaaa", {"detector": 2}),
+  ):
+    pass
+  # Folders of before do not say what they started from.
+  claimed = json.loads((workdir / "config.json").read_text())
+  del claimed["sources"]
+  (workdir / "config.json").write_text(json.dumps(claimed))
+  with locked(config, workdir, "aaaa", {"detector": 2}):
+    pass
 
 
 def test_more_seeds_in_the_same_workdir(config, tmp_path):

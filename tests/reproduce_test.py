@@ -9,6 +9,7 @@ import types
 
 import pytest
 
+from splitner_jax.experiment.run_folder import locked
 from splitner_jax.experiment.settings import as_json
 from splitner_jax.reproduce import pages, paper, runs
 from splitner_jax.runtime.errors import UserError
@@ -195,6 +196,10 @@ def test_a_task_is_trained_once_for_all_runs(budget):
   (workdir / "report.json").write_text("{}")
   assert taken("dice", content="b") == set()
   assert taken("dice") == {"detector"}
+  # The command goes on there: the folder says what is in it.
+  own = budget.workdirs / "dice" / "seed-1"
+  with locked(runs._config(budget, "dice", 1), own, "a"):
+    pass
   assert taken("no_char_pattern") == {"classifier"}
   assert taken("mention") == {"detector"}
   assert taken("none_class") == {"detector"}

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from configs import common, wnut17
 from splitner_jax import SplitNER
 from splitner_jax.experiment import run, seeds
+from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks import MentionTask
 from splitner_jax.training.checkpoints import Checkpoints
 from tests import tiny
@@ -196,6 +197,7 @@ def test_frozen_backbone_and_part_of_speech(tmp_path):
       "backbone": str(tmp_path / "backbone"),
       "data.train": str(tmp_path / "data" / "wnut17train.conll"),
       "data.dev": str(tmp_path / "data" / "emerging.dev.conll"),
+      "data.test": str(tmp_path / "data" / "emerging.test.annotated"),
       "data.pos_column": 1,
       "detector.features": "pos",
       "detector.learning_rate": 0.05,
@@ -209,9 +211,22 @@ def test_frozen_backbone_and_part_of_speech(tmp_path):
   result = run.run(config, tmp_path / "run")
   # The part of speech says it all.
   assert result["dev"]["detection"]["f1"] > 90
-  ner = SplitNER.from_pretrained(str(tmp_path / "run" / "model"))
-  with pytest.raises(ValueError, match="no parts of speech, which the feat"):
-    ner.predict(["Ada likes Rome"])
+  # Of the test sentences as text there is no score, and nobody can tag text.
+  assert result["test"]["all_sentences"]["f1"] > 0
+  assert "raw_text" not in result["test"]
+  # What it has learned is of these parts of speech.
+  claimed = json.loads((tmp_path / "run" / "config.json").read_text())
+  assert set(claimed["sources"]) == {
+    *("detector", "classifier", "parts_of_speech")
+  }
+  path = tmp_path / "data" / "wnut17train.conll"
+  path.write_text(path.read_text().replace("NNP", "NN"))
+  with pytest.raises(UserError, match=r"sources\.parts_of_speech is"):
+    run.run(config, tmp_path / "run")
+  with pytest.raises(
+    ValueError, match="reads parts of speech, which text does"
+  ):
+    SplitNER.from_pretrained(str(tmp_path / "run" / "model"))
 
 
 def test_seeds(session_cache, tmp_path, capsys):
@@ -249,3 +264,5 @@ def test_seeds(session_cache, tmp_path, capsys):
   content = each[0]["corpus"]["content_hash"]
   assert seeds._finished(of_seed, folder, content)
   assert seeds._finished(of_seed, folder, "other data") is None
+  (folder / "model").rename(folder / "gone")
+  assert seeds._finished(of_seed, folder, content) is None

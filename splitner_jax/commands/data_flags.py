@@ -37,6 +37,11 @@ def config() -> ConfigDict:
   cli.check_config(given)
   files = {split: flags.FLAGS[split].value for split in _SPLITS}
   named = [split for split, path in files.items() if path]
+  for split in named:
+    if is_given(f"data.{split}"):
+      raise UserError(
+        f"--{split}: and --config.data.{split}; leave one of the two out"
+      )
   if given.data.name == "files":
     given.data.update({split: files[split] for split in named})
     if not given.data.train:
@@ -50,6 +55,18 @@ def config() -> ConfigDict:
       "of the two out"
     )
   return given
+
+
+def is_given(field: str) -> bool:
+  """Whether the command line sets a field of the config, such as data.train."""
+  name = f"config.{field}"
+  return name in flags.FLAGS and flags.FLAGS[name].present > 0
+
+
+def given_fields() -> list[str]:
+  """The fields of the config that the command line sets."""
+  fields = [n.removeprefix("config.") for n in flags.FLAGS if "config." in n]
+  return [field for field in fields if is_given(field)]
 
 
 def config_name() -> str:

@@ -38,6 +38,10 @@ def check_flags() -> None:
 def _config() -> ConfigDict:
   config = data_flags.config()
   if flags.FLAGS.backbone:
+    if data_flags.is_given("backbone"):
+      raise UserError(
+        "--backbone: and --config.backbone; leave one of the two out"
+      )
     config.backbone = flags.FLAGS.backbone
   return config
 
@@ -51,10 +55,12 @@ def main(argv: list[str]) -> None:
   workdir = pathlib.Path(flags.FLAGS.workdir or pathlib.Path("runs", name))
   try:
     # Imported here: --help and wrong flags need not wait for JAX.
-    from splitner_jax.experiment import corpus, run
+    from splitner_jax.experiment import corpus, run, settings
     from splitner_jax.runtime.progress import start_log
 
     start_log()
+    settings.check_config(config)
+    settings.check_given(config, data_flags.given_fields())
     if flags.FLAGS.check:
       print(corpus.check_data(config))
     else:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterator
 
 from splitner_jax.data.sentences import Sentence, Span
+from splitner_jax.data.words import check_word, label_fault
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import read_lines
 
@@ -44,8 +45,8 @@ def read(
     The sentences; none if all of them are of a genre that is left out.
 
   Raises:
-    UserError: the file cannot be read, holds no sentence, a row too short, or
-      brackets that do not fit together.
+    UserError: the file cannot be read, holds no sentence, a row too short, a
+      word or type that cannot be kept, or brackets that do not fit together.
   """
   blocks = list(_blocks(path))
   if not blocks:
@@ -78,6 +79,8 @@ def _blocks(path: str | os.PathLike[str]) -> Iterator[list[_Row]]:
         f"{path}:{number}: {len(columns)} columns where CoNLL-2012 has at "
         f"least {_NAME + 1}; give a gold_conll file with words and names"
       )
+    check_word(columns[_WORD], f"{path}:{number}")
+    check_word(columns[_POS], f"{path}:{number}", "part of speech")
     block.append((number, columns))
 
 
@@ -95,6 +98,11 @@ def _spans(block: list[_Row], path: str | os.PathLike[str]) -> tuple[Span, ...]:
         f"mend column {_NAME + 1}"
       )
     if match["label"]:
+      fault = label_fault(match["label"])
+      if fault:
+        raise UserError(
+          f"{where}: type {match['label']!r} {fault}; mend column {_NAME + 1}"
+        )
       if open_label:
         raise UserError(
           f"{where}: {brackets} opens inside ({open_label}*, which line "

@@ -60,7 +60,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> Json:
 
   def run_one(config: ConfigDict, workdir: pathlib.Path) -> Json:
     experiment = prepare(config, corpus)
-    with locked(config, workdir, content_hash):
+    with locked(config, workdir, content_hash, experiment.sources):
       return _run_one(config, experiment, workdir)
 
   if parse_seeds(config.seeds):
@@ -98,7 +98,7 @@ def _run_one(
     if split != "dev":
       read = evaluate.read(predictor, sentences, [decoding.outside_bias])
     result[split], predicted = evaluate.evaluate(predictor, read, decoding)
-    if split == "test":
+    if split == "test" and not predictor.reads_pos:
       ner = SplitNER(model, predictor=predictor)
       result[split]["raw_text"] = raw_text.score(ner, sentences)
     if split == "test" and known is not None:

@@ -20,12 +20,21 @@ _FREE_FIELDS = ("checkpoint_every",)
 
 @contextlib.contextmanager
 def locked(
-  config: ConfigDict, workdir: pathlib.Path, content_hash: str
+  config: ConfigDict,
+  workdir: pathlib.Path,
+  content_hash: str,
+  sources: Json | None = None,
 ) -> Iterator[None]:
   """Keeps a workdir to one run: of one config, on one corpus, at a time.
 
-  WORKDIR/config.json has the config and the corpus's `content_hash`. A start
-  that failed before its first checkpoint binds nobody.
+  WORKDIR/config.json has the config, the corpus's `content_hash`, and the
+  `sources`. A start that failed before its first checkpoint binds nobody.
+
+  Args:
+    config: of the run.
+    workdir: its folder.
+    content_hash: see `Corpus`.
+    sources: see `Experiment`; None: nothing is known of them.
 
   Raises:
     UserError: it holds another run, another process is at work there, or it
@@ -43,7 +52,8 @@ def locked(
   except OSError as e:
     raise _cannot_write(workdir, e) from e
   try:
-    _claim(as_json(config) | {"content_hash": content_hash}, workdir)
+    claim = as_json(config) | {"content_hash": content_hash}
+    _claim(claim | ({"sources": sources} if sources else {}), workdir)
     yield
   finally:
     lock.release()
@@ -79,6 +89,8 @@ def _claim(mine: Json, workdir: pathlib.Path) -> None:
     for key in sorted(there.keys() | here.keys()):
       if key in _FREE_FIELDS or there.get(key) == here.get(key):
         continue
+      if key.startswith("sources.") and key not in there:
+        continue  # Older folders do not say.
       if key == "seeds" and there.get(key) and here.get(key):
         continue  # Each seed has a folder, and some are done.
       raise UserError(

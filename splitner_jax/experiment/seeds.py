@@ -14,6 +14,7 @@ from splitner_jax.experiment import report
 from splitner_jax.experiment.run_folder import locked
 from splitner_jax.experiment.settings import as_json, parse_seeds
 from splitner_jax.runtime.files import atomic_write
+from splitner_jax.runtime.json_text import parse
 from splitner_jax.runtime.types import Json
 
 log = logging.getLogger(__name__)
@@ -60,10 +61,14 @@ def _finished(
 ) -> dict | None:
   """The report of a run that need not be repeated."""
   try:
-    found = json.loads((folder / "report.json").read_bytes())
-    same_data = found["corpus"]["content_hash"] == content_hash
-    same = same_data and found["config"] == as_json(config)
-    return found if same else None
+    found = parse((folder / "report.json").read_bytes())
+    whole = (
+      found["corpus"]["content_hash"] == content_hash
+      and found["config"] == as_json(config)
+      and report.ROWS.keys() & found["dev"].keys()
+      and (folder / "model" / "config.json").is_file()
+    )
+    return found if whole else None
   except (OSError, ValueError, KeyError, TypeError):
     return None
 

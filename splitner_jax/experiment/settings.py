@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from typing import NoReturn
 
 from ml_collections import ConfigDict
@@ -95,6 +96,27 @@ def check_config(config: ConfigDict) -> None:
     # `context` may be a number, see tasks/mentions.py.
     if isinstance(value, int) and value < least:
       raise UserError(f"config.classifier.{field}: {value} is below {least}")
+
+
+def check_given(config: ConfigDict, fields: Sequence[str]) -> None:
+  """Raises UserError for a field that was asked for, and that nobody reads.
+
+  Args:
+    config: that `check_config` takes.
+    fields: what the user set beside a config file, such as tagger.scheme.
+  """
+  tasks = {name for kind in SYSTEMS.values() for name in kind.task_names}
+  unread = tasks - set(SYSTEMS[config.system].task_names)
+  for field in fields:
+    why = ""
+    if field.split(".")[0] in unread:
+      why = f"config.system is {config.system}"
+    elif field == "seed" and config.seeds:
+      why = f"config.seeds is {config.seeds}"
+    elif field == "classifier.folds" and not config.classifier.none_class:
+      why = "config.classifier.none_class is off"
+    if why:
+      raise UserError(f"--config.{field}: is not read, for {why}; leave it out")
 
 
 def _check_data(data: ConfigDict) -> None:

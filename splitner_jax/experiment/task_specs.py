@@ -19,6 +19,7 @@ from splitner_jax.inference.forward import Programs
 from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.inputs import questions
 from splitner_jax.inputs.tokenizer import Tokenizer
+from splitner_jax.pretrained.folders import checksum, folder_or_download
 from splitner_jax.runtime.devices import compute_dtype
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Tree
@@ -29,6 +30,8 @@ from splitner_jax.tasks.source import TaskSource
 from splitner_jax.tasks.systems import SYSTEMS, SystemKind
 
 log = logging.getLogger(__name__)
+
+_CONFIG = ("config.json",)  # Has the checksums of the other files.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,11 +76,14 @@ class Experiment:
     corpus: the sentences.
     kind: of system.
     parts: its tasks, by name.
+    sources: CRC-32 of what the config only names: the files that each task
+      starts from, those of `start_from`, parts of speech if they are read.
   """
 
   corpus: corpora.Corpus
   kind: SystemKind[Any]
   parts: dict[str, TaskSpec]
+  sources: dict[str, int]
 
 
 def _backbone(settings: ConfigDict) -> tuple[pretrained.Backbone, Tokenizer]:
@@ -155,8 +161,13 @@ def prepare(
   start = None
   if config.start_from is not None:
     start = warm_start.load(config.start_from, kind.name)
-  return Experiment(
-    corpus,
-    kind,
-    {name: _part(config, name, corpus, start) for name in kind.task_names},
-  )
+  parts = {name: _part(config, name, corpus, start) for name in kind.task_names}
+  folders = {name: part.backbone.folder for name, part in parts.items()}
+  if config.start_from is not None:
+    folders["start_from"] = folder_or_download(config.start_from, _CONFIG)
+  # Tasks mostly start from the same one.
+  known = {folder: checksum(folder) for folder in set(folders.values())}
+  sources = {name: known[folder] for name, folder in folders.items()}
+  if any("pos" in part.task.features for part in parts.values()):
+    sources["parts_of_speech"] = corpus.pos_checksum
+  return Experiment(corpus, kind, parts, sources)

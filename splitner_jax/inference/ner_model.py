@@ -77,6 +77,11 @@ class Predictor:
       for name in model.tasks
     }
 
+  @property
+  def reads_pos(self) -> bool:
+    """Whether it reads parts of speech, which text does not have."""
+    return any("pos" in task.features for task in self.tasks.values())
+
   def warm_up(self) -> None:
     """Compiles all programs."""
     with futures.ThreadPoolExecutor() as threads:

@@ -143,10 +143,18 @@ class SplitNER:
       model: the model.
       batch_size: as there.
       predictor: of the model, if there is one already.
+
+    Raises:
+      UserError: it reads parts of speech; or `batch_size` is below 1.
     """
     _check_batch_size(batch_size)
     self._model = model
     self._predictor = predictor or model.predictor(batch_size)
+    if self._predictor.reads_pos:
+      raise UserError(
+        "the model reads parts of speech, which text does not have, so that it "
+        "cannot tag text; train one without the feature pos"
+      )
 
   @classmethod
   def from_pretrained(

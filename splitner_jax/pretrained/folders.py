@@ -9,6 +9,7 @@ from typing import Any
 from splitner_jax.models.transformer import EncoderConfig
 from splitner_jax.pretrained.families import FAMILIES
 from splitner_jax.pretrained.family import ConfigFields, Family
+from splitner_jax.runtime import files
 from splitner_jax.runtime.cache import cache_dir
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.json_text import parse
@@ -29,6 +30,8 @@ _SAFETENSORS = (
   "model.safetensors.index.json",
   "model-*-of-*.safetensors",
 )
+
+_BIN = "pytorch_model.bin"
 
 _MINILM = "all-MiniLM-L6-v2"
 _MINILM_ON_THE_HUB = f"sentence-transformers/{_MINILM}"
@@ -71,21 +74,21 @@ def resolve(name: str) -> str:
         f"minilm: is not in {folder}, where launch/setup.sh of a checkout puts "
         f"it; {e}"
       ) from e
-  files = ("config.json", *TOKENIZER_FILES)
-  found = folder_or_download(name, [*files, *_SAFETENSORS])
+  wanted = ("config.json", *TOKENIZER_FILES)
+  found = folder_or_download(name, [*wanted, *_SAFETENSORS])
   if os.path.isdir(os.path.expanduser(name)):
     return found
   if not any(f.endswith(".safetensors") for f in os.listdir(found)):
-    found = folder_or_download(name, [*files, "pytorch_model.bin"])
+    found = folder_or_download(name, [*wanted, _BIN])
   return found
 
 
-def folder_or_download(name: str, files: Sequence[str]) -> str:
+def folder_or_download(name: str, patterns: Sequence[str]) -> str:
   """A folder, or where a model of the Hugging Face hub has been put.
 
   Args:
     name: a folder, or a model's id.
-    files: which files of the model to download, as patterns.
+    patterns: which files of the model to download.
 
   Raises:
     UserError: see `resolve`.
@@ -103,7 +106,7 @@ def folder_or_download(name: str, files: Sequence[str]) -> str:
   from huggingface_hub import errors
 
   try:
-    return huggingface_hub.snapshot_download(name, allow_patterns=[*files])
+    return huggingface_hub.snapshot_download(name, allow_patterns=[*patterns])
   except errors.GatedRepoError as e:
     raise UserError(
       f"{name}: the hub asks for permission; ask for it on the model's page, "
@@ -140,6 +143,26 @@ def read_config(folder: str) -> Json:
   if not isinstance(fields, dict):
     raise UserError(f"{path}: not a JSON object; download it again")
   return fields
+
+
+def checksum(folder: str) -> int:
+  """CRC-32 of all that is read of a checkpoint, or of a model of ours.
+
+  Raises:
+    UserError: a file cannot be read.
+  """
+  try:
+    names = sorted(os.listdir(folder))
+    weights = [n for n in names if n.endswith((".safetensors", ".index.json"))]
+    found = 0
+    for name in ("config.json", *TOKENIZER_FILES, *(weights or [_BIN])):
+      if name in names:
+        found = files.checksum(os.path.join(folder, name), found)
+    return found
+  except OSError as e:
+    raise UserError(
+      f"{e.filename}: cannot be read ({e.strerror}); check it"
+    ) from e
 
 
 def _family_name(fields: Mapping[str, Any]) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 
 from splitner_jax.experiment import default_config
 from splitner_jax.experiment.corpus import load_corpus
+from splitner_jax.experiment.run_folder import locked
 from splitner_jax.experiment.settings import as_json, flat, task_settings
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import atomic_write
@@ -320,7 +321,8 @@ def _take_finished_tasks(
         continue
       if _task_key(theirs, task) == wanted:
         log.info("%s: taken from %s", task, other)
-        workdir.mkdir(parents=True, exist_ok=True)
+        with locked(config, workdir, content, found.get("sources")):
+          pass  # So that the folder says what is in it.
         folders = [other / task]
         if task == "classifier" and config.classifier.none_class:
           folders += other.glob("detector-fold*")

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import zlib
 
 from splitner_jax.data.corpora.sources import SPLIT_NAMES
 from splitner_jax.data.sentences import Sentence
@@ -32,6 +33,12 @@ class Corpus:
       for row in getattr(self, split):
         digest.update(json.dumps([split, row.words, row.spans]).encode())
     return digest.hexdigest()[:16]
+
+  @property
+  def pos_checksum(self) -> int:
+    """CRC-32 of all parts of speech, in order."""
+    rows = [row.pos for split in SPLIT_NAMES for row in getattr(self, split)]
+    return zlib.crc32(json.dumps(rows).encode())
 
   def limited(self, count: int) -> "Corpus":
     """The corpus with so many training sentences, every type among them.
