@@ -17,7 +17,7 @@ COMMANDS = {
   "score": "scores a file of predictions against a gold file",
   "compare": "says whether one run is really better than another",
   "export": "writes a trained encoder for transformers",
-  "benchmark": "measures training and tagging beside a plain tagger",
+  "benchmark": "measures speed beside the baselines and the machine's limit",
 }
 """The commands, each a module beside this one, and what they do."""
 
