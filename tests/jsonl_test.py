@@ -122,6 +122,7 @@ def tokens(*entities) -> dict:
     (tokens(entity(label="x\0y")), "another control character"),
     ('{"tokens": ["a\\u0000"], "entities": []}', "holds a NUL"),
     ('{"tokens": ["a"], "entities": NaN}', "NaN is no number"),
+    ('{"tokens": ["a"], "entities": [], "x": 1e999}', "1e999 is too large"),
     (tokens(entity(label="x\ny")), r"label 'x\ny'"),
     (tokens(entity(end=3)), "0 to 3 is empty or outside 0 to 2"),
     (tokens(entity(start=-1)), "-1 to 1 is empty or outside"),

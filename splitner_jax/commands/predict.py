@@ -162,9 +162,9 @@ def main(argv: list[str]) -> None:
   del argv
   absl_logging.set_verbosity(absl_logging.WARNING)
   to_terminal = flags.FLAGS.output == "-"
-  if not to_terminal:
-    _leave_nothing(temporary_path(pathlib.Path(flags.FLAGS.output)))
   try:
+    if not to_terminal and (unfinished := temporary_path(flags.FLAGS.output)):
+      _leave_nothing(unfinished)
     auto = flags.FLAGS.input_format == "auto"
     from_pipe = flags.FLAGS.input == "-"
     source = sys.stdin.buffer if from_pipe else _open(flags.FLAGS.input)

@@ -1,11 +1,10 @@
 """Pictures as PNG: the same figure is the same bytes."""
 
+import io
 import os
-import pathlib
 from typing import TYPE_CHECKING
 
-from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.files import temporary_path
+from splitner_jax.runtime.files import atomic_write
 
 # Slow to import, and needed for pictures only.
 if TYPE_CHECKING:
@@ -25,18 +24,8 @@ def save_png(figure: "Figure", path: str | os.PathLike[str]) -> None:
   Raises:
     UserError: the file cannot be written.
   """
-  path = pathlib.Path(path)
-  temporary = temporary_path(path)
-  try:
-    # Else the version of matplotlib is in the file.
-    nothing = {"Software": None}
-    figure.savefig(
-      temporary, format="png", bbox_inches="tight", metadata=nothing
-    )
-    temporary.replace(path)
-  except OSError as e:
-    raise UserError(
-      f"{path}: cannot be written ({e.strerror}); check the folder"
-    ) from None
-  finally:
-    temporary.unlink(missing_ok=True)
+  # Else the version of matplotlib is in the file.
+  nothing = {"Software": None}
+  data = io.BytesIO()
+  figure.savefig(data, format="png", bbox_inches="tight", metadata=nothing)
+  atomic_write(path, [data.getvalue()])

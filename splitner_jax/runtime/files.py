@@ -1,8 +1,11 @@
 """Text files: read as lines, written whole or not at all."""
 
+import errno
 import mmap
 import os
 import pathlib
+import re
+import stat
 import zlib
 from collections.abc import Iterable
 
@@ -13,12 +16,39 @@ INNER_RETURN = (
 )
 """What is said of a line with line ends of old Macs in it."""
 
+_DESCRIPTOR = re.compile(r"/dev/fd/(\d+)|/proc/(\d+)(?:/task/\d+)?/fd/(\d+)")
+_MOST_LINKS = 40  # Linux follows no more.
+
+
+def decode(data: bytes, path: str | os.PathLike[str], first: int = 1) -> str:
+  """The text of UTF-8 lines, without the mark at the beginning of a file.
+
+  Args:
+    data: a file, or the part of it that begins with line `first`.
+    path: of the file, for messages.
+    first: a number from 1.
+
+  Raises:
+    UserError: it is not UTF-8, or holds a NUL.
+  """
+  try:
+    text = data.decode("utf-8-sig" if first == 1 else "utf-8")
+    at, fault = data.find(0), "holds a NUL; is it UTF-16?"
+  except UnicodeDecodeError as error:
+    at, fault = error.start, "not UTF-8;"
+    if first == 1 and data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+      fault = "not UTF-8, but UTF-16 by its first bytes;"
+  if at < 0:
+    return text
+  line = first + data.count(b"\n", 0, at)
+  raise UserError(f"{path}:{line}: {fault} convert the file to UTF-8")
+
 
 def read_lines(path: str | os.PathLike[str]) -> list[str]:
   """The lines of a UTF-8 file without their ends (LF or CRLF) and its mark.
 
   Raises:
-    UserError: the file cannot be read or is not UTF-8.
+    UserError: the file cannot be read, is not UTF-8 or holds a NUL.
   """
   try:
     data = pathlib.Path(path).read_bytes()
@@ -30,11 +60,7 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
     raise UserError(
       f"{path}: cannot be read ({error.strerror}); check it"
     ) from None
-  try:
-    text = data.decode("utf-8-sig")
-  except UnicodeDecodeError as error:
-    line = data.count(b"\n", 0, error.start) + 1
-    raise UserError(f"{path}:{line}: not UTF-8; convert the file") from None
+  text = decode(data, path)
   lines = [line.removesuffix("\r") for line in text.split("\n")]
   if text.count("\r") > text.count("\r\n"):
     odd = next((n for n, line in enumerate(lines, 1) if "\r" in line), None)
@@ -76,35 +102,87 @@ def make_folder(path: pathlib.Path) -> str:
     ) from None
 
 
-def temporary_path(path: pathlib.Path) -> pathlib.Path:
-  """Where `atomic_write` writes before it renames; of a link its target."""
-  path = path.resolve() if path.is_symlink() else path
-  return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def temporary_path(path: str | os.PathLike[str]) -> pathlib.Path | None:
+  """Where `atomic_write` writes before it renames; None: into the path itself.
+
+  Raises:
+    UserError: its symbolic links lead in a circle.
+  """
+  try:
+    target = _target(path)
+  except OSError as error:
+    raise _unwritable(path, error) from None
+  return _temporary(target)
 
 
-def atomic_write(path: str | os.PathLike[str], parts: Iterable[str]) -> None:
+def atomic_write(
+  path: str | os.PathLike[str], parts: Iterable[str | bytes]
+) -> None:
   """Writes under a temporary name and renames: a file is whole or not there.
 
-  A symbolic link stays, and what it names is written; into what is no file,
-  such as a device or a FIFO, the parts go as they come.
+  A file that is replaced hands on its mode. A symbolic link stays, and what it
+  names is written; into what is no file, such as a device, a FIFO or a
+  descriptor that is open (/dev/stdout), the parts go as they come.
 
   Raises:
     UserError: the file cannot be written.
   """
-  path = pathlib.Path(path)
-  temporary = temporary_path(path)
+  data = (x.encode() if isinstance(x, str) else x for x in parts)
   try:
-    if path.exists() and not path.is_file() and not path.is_dir():
-      with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(parts)
+    target = _target(path)
+    temporary = _temporary(target)
+    if isinstance(target, int) or temporary is None:
+      # By its path a descriptor of ours would be opened anew, at the beginning.
+      ours = isinstance(target, int)
+      place = os.dup(target) if isinstance(target, int) else target
+      with open(place, "wb" if ours else "ab") as file:
+        file.writelines(data)
       return
     try:
-      with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(parts)
-      temporary.replace(path.resolve() if path.is_symlink() else path)
+      with temporary.open("wb") as file:
+        if target.is_file():
+          temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        file.writelines(data)
+      temporary.replace(target)
     finally:
       temporary.unlink(missing_ok=True)
   except OSError as error:
-    raise UserError(
-      f"{path}: cannot be written ({error.strerror}); check the folder"
-    ) from None
+    raise _unwritable(path, error) from None
+
+
+def _target(path: str | os.PathLike[str]) -> pathlib.Path | int:
+  """What a path names in the end, or the descriptor of ours that it names.
+
+  Raises:
+    OSError: symbolic links lead in a circle.
+  """
+  place = os.path.abspath(path)
+  for _ in range(_MOST_LINKS):
+    # Not the path as a whole: of a descriptor it would give the file behind.
+    folder, name = os.path.split(place)
+    folder = os.path.realpath(folder)
+    place = os.path.join(folder, name)
+    if match := _DESCRIPTOR.fullmatch(place):
+      ours, process, theirs = match.groups()
+      if process in (None, str(os.getpid())):
+        return int(ours or theirs)
+      return pathlib.Path(place)
+    if not os.path.islink(place):
+      return pathlib.Path(place)
+    place = os.path.join(folder, os.readlink(place))
+  raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+def _temporary(target: pathlib.Path | int) -> pathlib.Path | None:
+  """A name beside a file, to be renamed to it; None of what is no file."""
+  if isinstance(target, int) or _DESCRIPTOR.fullmatch(str(target)):
+    return None
+  if target.exists() and not target.is_file() and not target.is_dir():
+    return None
+  return target.with_name(f".{target.name}.{os.getpid()}.tmp")
+
+
+def _unwritable(path: str | os.PathLike[str], error: OSError) -> UserError:
+  return UserError(
+    f"{path}: cannot be written ({error.strerror}); check the folder"
+  )

@@ -1,6 +1,7 @@
 """JSON as files of ours have it: stricter than Python reads it."""
 
 import json
+import math
 from collections import Counter
 from typing import Any, NoReturn
 
@@ -12,11 +13,16 @@ def parse(text: str | bytes) -> Any:
 
   Raises:
     ValueError: it is no JSON, has a key twice in one object, NaN or Infinity,
-      is no UTF-8, or too deep to be read. The message is a reason in one line,
-      without a place.
+      a number too large for a float, is no UTF-8, or too deep to be read. The
+      message is a reason in one line, without a place.
   """
   try:
-    return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+    return json.loads(
+      text,
+      object_pairs_hook=_unique,
+      parse_constant=_refuse,
+      parse_float=_finite,
+    )
   except json.JSONDecodeError as e:
     raise ValueError(f"{e.msg}, line {e.lineno}") from None
   except UnicodeDecodeError:
@@ -35,3 +41,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> Json:
 
 def _refuse(name: str) -> NoReturn:
   raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(number: str) -> float:
+  value = float(number)
+  if math.isinf(value):
+    raise ValueError(f"{number} is too large")
+  return value
