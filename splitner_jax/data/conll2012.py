@@ -7,9 +7,10 @@ Names are in brackets: `(PERSON*` opens one, `*` goes on, `*)` closes it and
 original treebank escapes them: `/.`, `/?`, `/-`, `-LRB-`, `-RRB-`.
 """
 
+import itertools
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from splitner_jax.data.sentences import Sentence, Span
 from splitner_jax.data.words import check_word, label_fault
@@ -48,7 +49,8 @@ def read(
     UserError: the file cannot be read, holds no sentence, a row too short, a
       word or type that cannot be kept, or brackets that do not fit together.
   """
-  blocks = list(_blocks(path))
+  lines = enumerate(read_lines(path), start=1)
+  blocks = list(_blocks(lines, path, _refuse))
   if not blocks:
     raise UserError(f"{path}: no sentence in it; give a file with words")
   return [
@@ -63,11 +65,35 @@ def read(
   ]
 
 
-def _blocks(path: str | os.PathLike[str]) -> Iterator[list[_Row]]:
+def read_words(
+  lines: Iterable[tuple[int, str]],
+  path: str | os.PathLike[str],
+  on_error: Callable[[UserError], None],
+) -> Iterator[list[str]]:
+  """The words of each sentence.
+
+  Args:
+    lines: of the file, with their numbers.
+    path: of the file, for messages.
+    on_error: told of a row that is too short; it is left out if that returns.
+  """
+  for block in _blocks(lines, path, on_error):
+    yield [columns[_WORD] for _, columns in block]
+
+
+def _refuse(error: UserError) -> None:
+  raise error
+
+
+def _blocks(
+  lines: Iterable[tuple[int, str]],
+  path: str | os.PathLike[str],
+  on_error: Callable[[UserError], None],
+) -> Iterator[list[_Row]]:
   """The rows of each sentence."""
   block: list[_Row] = []
   # The last line, which is not in the file, ends the last sentence.
-  for number, line in enumerate((*read_lines(path), ""), start=1):
+  for number, line in itertools.chain(lines, [(0, "")]):
     columns = [column for column in _BLANKS.split(line) if column]
     if not columns or _DOCUMENT_LINE.match(line):
       if block:
@@ -75,12 +101,19 @@ def _blocks(path: str | os.PathLike[str]) -> Iterator[list[_Row]]:
       block = []
       continue
     if len(columns) <= _NAME:
-      raise UserError(
-        f"{path}:{number}: {len(columns)} columns where CoNLL-2012 has at "
-        f"least {_NAME + 1}; give a gold_conll file with words and names"
+      on_error(
+        UserError(
+          f"{path}:{number}: {len(columns)} columns where CoNLL-2012 has at "
+          f"least {_NAME + 1}; give a gold_conll file with words and names"
+        )
       )
-    check_word(columns[_WORD], f"{path}:{number}")
-    check_word(columns[_POS], f"{path}:{number}", "part of speech")
+      continue
+    try:
+      check_word(columns[_WORD], f"{path}:{number}")
+      check_word(columns[_POS], f"{path}:{number}", "part of speech")
+    except UserError as e:
+      on_error(e)
+      continue
     block.append((number, columns))
 
 

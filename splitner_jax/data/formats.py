@@ -145,7 +145,8 @@ def _blocks(
   if word_column % needed == tag_column % needed:
     needed += 1  # as in a file of words alone: its first column is its last
   lines = read_lines(path)
-  usual = usual_width(lines, separator)
+  sure = first_row(lines, separator)
+  usual = sure and len(sure)
   block: list[_Row] = []
   for number, line in enumerate(lines, start=1):
     fields = split_columns(line, separator)
@@ -156,7 +157,7 @@ def _blocks(
       block = []
       continue
     same_width = count >= needed and count == (usual or count)
-    if is_comment(line, fields[tag_column] if same_width else ""):
+    if is_comment(line, fields if same_width else None, [tag_column]):
       continue
     usual = usual or count
     where = f"{path}:{number}"
@@ -181,19 +182,19 @@ def _blocks(
   yield block
 
 
-def usual_width(
+def first_row(
   lines: Iterable[str], separator: str | None = None
-) -> int | None:
-  """Columns of the first line that is a word's row beyond doubt, if one is."""
+) -> list[str] | None:
+  """The first line's columns that is a word's row beyond doubt, if one is."""
   sure = (x for x in lines if x[:1] not in ("", *" \t#-"))
-  return next((len(split_columns(x, separator)) for x in sure), None)
+  return next((split_columns(x, separator) for x in sure), None)
 
 
 def other_width(count: int, usual: int) -> str:
   """Says that a row is not as wide as those before it."""
   return (
-    f"{count} columns where the rows before have {usual}; mend the row, for "
-    "with columns apart by blanks no word may hold one"
+    f"{count} column{'s' * (count != 1)} where the rows before have {usual}; "
+    "mend the row, for with columns apart by blanks no word may hold one"
   )
 
 
@@ -203,13 +204,25 @@ def ends_sentence(line: str, fields: Sequence[str], word: str) -> bool:
   return no_word or bool(_DOCUMENT_START.match(line))
 
 
-def is_comment(line: str, tag: str) -> bool:
+def is_comment(
+  line: str, fields: Sequence[str] | None, tag_columns: Sequence[int]
+) -> bool:
   """Whether a line of columns is a comment, as in CoNLL-U.
 
-  In a file separated by blanks it may be the word #: then it has a tag.
+  In a file separated by blanks it may be the word #: then it is as wide as
+  the rows and, where they have tags, has one too.
+
+  Args:
+    line: the line.
+    fields: its columns; None if it is not as wide as the rows.
+    tag_columns: where a tag may be; none in a file without tags.
   """
-  comment = line.startswith("# ") and "\t" not in line
-  return comment and not tags_lib.is_tag(tag)
+  if not line.startswith("# ") or "\t" in line:
+    return False
+  if fields is None:
+    return True
+  tagged = any(tags_lib.is_tag(fields[column]) for column in tag_columns)
+  return bool(tag_columns) and not tagged
 
 
 def split_columns(line: str, separator: str | None = None) -> list[str]:

@@ -4,13 +4,14 @@ import itertools
 import json
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from splitner_jax.data import formats, tags
+from splitner_jax.data import conll2012, formats, jsonl, tags
 from splitner_jax.data.words import check_word
+from splitner_jax.runtime import json_text
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.files import INNER_RETURN
+from splitner_jax.runtime.files import INNER_RETURN, decode
 from splitner_jax.runtime.types import Json
 
 
@@ -37,22 +38,25 @@ class Row(NamedTuple):
 _Line = tuple[int, str, int]
 """Number, text without its end, and length with it, of a line."""
 
-_KINDS = {
-  ".txt": "text",
-  ".text": "text",
-  ".jsonl": "jsonl",
-  ".json": "jsonl",
-  ".conll": "columns",
-  ".bio": "columns",
-  ".iob": "columns",
-  ".iob2": "columns",
-}
-
-KINDS = ("text", "jsonl", "columns")
+KINDS = ("text", "jsonl", "columns", "conll2012")
 """What a file may hold."""
 
-# So many lines decide whether what begins like columns is columns.
+_COLUMNS = (".tsv", ".conll", ".bio", ".iob", ".iob2", ".bioes", ".bilou")
+
+# So many lines are looked at to know what a file holds.
 _HEAD = 50
+
+# An object or a list of strings, if perhaps a broken one. Prose may begin with
+# a bracket, but hardly like this.
+_JSON = re.compile(
+  r"""
+  \s* (?:
+    (?: \[ \s* )* \{ \s* (?: ["}] | '\w+' \s* : )
+    | (?: \[ \s* )+ "(?: [^"\\] | \\. )*" \s* (?: ] | , \s* (?: ["[{] | $ ) )
+  )
+  """,
+  re.VERBOSE,
+)
 
 _HALF_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -69,7 +73,8 @@ def read_rows(
 
   Plain text: each line is a text, also an empty one. JSON Lines: objects with
   a string "text" or a list of strings "tokens". Columns: one word a line; an
-  empty line ends a sentence.
+  empty line ends a sentence. What begins like JSON or columns is read as
+  such: then a line that is not so is an error, and no text.
 
   Args:
     lines: of UTF-8, split at line feeds.
@@ -79,86 +84,100 @@ def read_rows(
     kind: one of KINDS, whatever name and content say.
     word_column: where the word is in columns.
   """
-  decoded = _decode(lines, name, on_error)
-  kind = kind or _KINDS.get(pathlib.Path(name).suffix.lower())
-  head: list[_Line] = []
-  if kind is None:
-    kind, head = _recognise(decoded)
-  if kind == "columns":
-    head += itertools.islice(decoded, _HEAD)
-    usual = formats.usual_width(text for _, text, _ in head)
-    decoded = itertools.chain(head, decoded)
-    return _read_columns(decoded, name, on_error, word_column, usual)
-  decoded = itertools.chain(head, decoded)
-  if kind == "jsonl":
+  lines = iter(lines)
+  head = list(itertools.islice(lines, _HEAD))
+  decoded = _decode(itertools.chain(head, lines), name, on_error)
+  # What cannot be decoded is told when it is read.
+  texts = (
+    line.decode(errors="replace").removeprefix("\ufeff") for line in head
+  )
+  first = [text.removesuffix("\n").removesuffix("\r") for text in texts]
+  named = kind or _kind_by_name(name)
+  found = named or _kind_by_content(first)
+  if not kind:
+    on_error = _with_way_out(on_error)
+  if found == "jsonl":
     return _read_jsonl(decoded, name, on_error)
-  return (Row(line, {}, length) for _, line, length in decoded)
+  if found == "text":
+    return (Row(line, {}, length) for _, line, length in decoded)
+  rows = _numbered(decoded, name, on_error)
+  if found == "conll2012":
+    return map(_row_of_words, conll2012.read_words(rows, name, on_error))
+  row = formats.first_row(first)
+  return _read_columns(
+    rows, name, on_error, word_column, row, tagged=named is None
+  )
 
 
-def _recognise(lines: Iterator[_Line]) -> tuple[str, list[_Line]]:
-  """What the lines are, and those that had to be read to know it.
-
-  The first that says something decides, unless it may be a row of columns.
-  """
-  head = []
-  for line in lines:
-    head.append(line)
-    if line[1].strip():
-      break
-  first = head[-1][1] if head else ""
-  if _is_json(first):
-    return "jsonl", head
-  if not _may_be_columns(first):
-    return "text", head
-  head += itertools.islice(lines, _HEAD)
-  columns = _are_columns([text for _, text, _ in head])
-  return "columns" if columns else "text", head
+def _with_way_out(
+  on_error: Callable[[UserError], None],
+) -> Callable[[UserError], None]:
+  """Says also what helps where the file was taken for something else."""
+  way_out = "if it is plain text, give --input_format=text"
+  return lambda error: on_error(UserError(f"{error}; {way_out}"))
 
 
-def _is_json(line: str) -> bool:
-  if not line.lstrip().startswith("{"):
-    return False
-  try:
-    record = json.loads(line)
-  except (ValueError, RecursionError):
-    return False
-  return "text" in record or "tokens" in record
+def _kind_by_name(name: str) -> str | None:
+  if jsonl.is_name(name):
+    return "jsonl"
+  if conll2012.is_name(name):
+    return "conll2012"
+  suffix = pathlib.Path(name).suffix.lower()
+  if suffix in _COLUMNS:
+    return "columns"
+  return "text" if suffix in (".txt", ".text") else None
 
 
-def _may_be_columns(line: str) -> bool:
-  """Whether a line is a row of columns, if those after it are too."""
-  # Line ends of old Macs: `_read_columns` tells what is wrong.
-  line = line.split("\r")[0]
-  fields = formats.split_columns(line)
-  tagged = len(fields) > 1 and tags.is_tag(fields[-1])
-  comment = line.startswith("# ")
-  return tagged or comment or line.startswith("-DOCSTART-")
+def _kind_by_content(head: list[str]) -> str:
+  # An object may begin some lines below its bracket.
+  beginning = itertools.islice((x for x in head if x.strip()), 3)
+  if _JSON.match("\n".join(beginning)):
+    return "jsonl"
+  return "columns" if _are_columns(head) else "text"
 
 
 def _are_columns(lines: Iterable[str]) -> bool:
-  """Whether these lines, the beginning of a file, are columns.
+  """Whether these lines, the beginning of a file, are meant as columns.
 
-  Then all rows are as wide as the first, and most of them end with a tag. A
-  text may have one such line, `They flew in a B-52`, or several: so columns
-  with blanks between them must also have an O somewhere.
+  At least half of the rows, or the first two, have a tab and end with a tag.
+  A text may have lines that end like a tag, `They flew in a B-52`: without
+  tabs two thirds of the rows must do so, all of one width, with an O among
+  them, and a mention or a line that is no row. Two rows are few: then all
+  must, and one alone is a text.
   """
-  rows, tabs = [], False
+  rows: list[tuple[bool, list[str]]] = []
+  between = False
+  # Line ends of old Macs: the reader tells what is wrong.
   for line in itertools.chain.from_iterable(x.split("\r") for x in lines):
     fields = formats.split_columns(line)
     word = fields[0] if fields else ""
     if formats.ends_sentence(line, fields, word) or line.startswith("# "):
+      if line.startswith("-DOCSTART-"):
+        return True
+      between |= bool(rows or word)
       continue
-    tabs |= "\t" in line
-    rows.append(fields)
-  if not rows:
-    return any(line.startswith("-DOCSTART-") for line in lines)
-  tagged = sum(tags.is_tag(fields[-1]) for fields in rows)
-  return (
-    len({len(fields) for fields in rows}) == 1
-    and len(rows[0]) > 1
-    and tagged >= 0.9 * len(rows)
-    and (tabs or any(fields[-1] == "O" for fields in rows))
-  )
+    rows.append(("\t" in line, fields))
+  with_tab = [tab and tags.is_tag(fields[-1]) for tab, fields in rows]
+  if 2 * sum(with_tab) >= max(len(rows), 1) or with_tab[:2] == [True, True]:
+    return True
+  found = [
+    (len(fields), fields[-1] != "O")
+    for tab, fields in rows
+    if not tab and len(fields) > 1 and _ends_with_tag(fields)
+  ]
+  widths = [width for width, _ in found]
+  usual = max(widths, key=widths.count, default=0)
+  mentions = [mention for width, mention in found if width == usual]
+  if len(mentions) == len(rows) == 2:
+    enough = between
+  else:
+    enough = len(mentions) > 2 and 3 * len(mentions) >= 2 * len(rows)
+  return enough and not all(mentions) and (any(mentions) or between)
+
+
+def _ends_with_tag(fields: Sequence[str]) -> bool:
+  # B-52 is no type of mentions.
+  return tags.is_tag(fields[-1]) and not fields[-1][2:3].isdigit()
 
 
 def _decode(
@@ -166,9 +185,9 @@ def _decode(
 ) -> Iterator[_Line]:
   for number, line in enumerate(lines, start=1):
     try:
-      text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError:
-      on_error(UserError(f"{name}:{number}: not UTF-8; convert the file"))
+      text = decode(line, name, number)
+    except UserError as e:
+      on_error(e)
       continue
     yield number, text.removesuffix("\n").removesuffix("\r"), len(text)
 
@@ -184,23 +203,24 @@ def _read_jsonl(
     try:
       yield _from_json(line)
     except (ValueError, RecursionError) as e:
-      reason = getattr(e, "msg", None) or str(e)
       on_error(
         UserError(
-          f"{name}:{number}: cannot be read ({reason}); write one object with "
+          f"{name}:{number}: cannot be read ({e}); write one object with "
           "'text' or 'tokens', or use --on-error=skip"
         )
       )
 
 
 def _from_json(line: str) -> Row:
-  record = json.loads(line)
+  record = json_text.parse(line)
   if not isinstance(record, dict):
     raise ValueError("not a JSON object")
   if _HALF_ESCAPE.search(line):
     # Escapes can write half a character, which no file can hold.
     whole = json.dumps(record, ensure_ascii=False).encode("utf-8", "replace")
-    record = json.loads(whole)
+    record = json_text.parse(whole)
+  if "text" in record and "tokens" in record:
+    raise ValueError("both 'text' and 'tokens'")
   if "text" in record:
     content = record.pop("text")
     if not isinstance(content, str):
@@ -213,39 +233,70 @@ def _from_json(line: str) -> Row:
     isinstance(word, str) and word for word in content
   ):
     raise ValueError("'tokens' is no list of words")
-  return Row(content, record, len(" ".join(content)) + 1)
+  return _row_of_words(content, record)
 
 
-def _read_columns(
+def _row_of_words(words: list[str], record: Json | None = None) -> Row:
+  return Row(words, record or {}, len(" ".join(words)) + 1)
+
+
+def _numbered(
   lines: Iterable[_Line],
   name: str,
   on_error: Callable[[UserError], None],
-  word_column: int,
-  usual: int | None,
-) -> Iterator[Row]:
-  """By the rules of `formats.read_columns`, but for tags, which may lack."""
-  words: list[str] = []
-  end = [(0, "", 0)]  # The last sentence needs no empty line.
-  for number, line, _ in itertools.chain(lines, end):
+) -> Iterator[tuple[int, str]]:
+  """Lines of columns, without those with line ends of old Macs in them."""
+  for number, line, _ in lines:
     if "\r" in line:
       on_error(UserError(f"{name}:{number}: {INNER_RETURN}"))
-      continue
+    else:
+      yield number, line
+
+
+def _read_columns(
+  lines: Iterable[tuple[int, str]],
+  name: str,
+  on_error: Callable[[UserError], None],
+  word_column: int,
+  first: list[str] | None,
+  tagged: bool,
+) -> Iterator[Row]:
+  """By the rules of `formats.read_columns`, but for tags, which may lack.
+
+  Args:
+    first: `formats.first_row` of the lines.
+    tagged: whether tags may not lack: where they say that these are columns.
+  """
+  usual, tag_columns = None, [-1]
+  if first:
+    usual = len(first)
+    others = set(range(usual)) - {word_column % usual}
+    tag_columns = [i for i in sorted(others) if tags.is_tag(first[i])]
+  words: list[str] = []
+  end = [(0, "")]  # The last sentence needs no empty line.
+  for number, line in itertools.chain(lines, end):
     fields = formats.split_columns(line)
     count = len(fields)
     word = fields[word_column] if -count <= word_column < count else ""
     if formats.ends_sentence(line, fields, word):
       if words:
-        yield Row(words, {}, len(" ".join(words)) + 1)
+        yield _row_of_words(words)
       words = []
       continue
     same_width = count > 1 and count == (usual or count)
-    if formats.is_comment(line, fields[-1] if same_width else ""):
+    if formats.is_comment(line, fields if same_width else None, tag_columns):
       continue
     usual = usual or count
+    where = f"{name}:{number}"
     try:
       if count != usual:
-        raise UserError(f"{name}:{number}: {formats.other_width(count, usual)}")
-      check_word(word, f"{name}:{number}")
+        raise UserError(f"{where}: {formats.other_width(count, usual)}")
+      if tagged and not tags.is_tag(fields[-1]):
+        raise UserError(
+          f"{where}: last column {fields[-1]!r} is neither O nor PREFIX-TYPE, "
+          "as in the other rows; mend it"
+        )
+      check_word(word, where)
       words.append(word)
     except UserError as e:
       on_error(e)
