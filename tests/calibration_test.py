@@ -291,9 +291,10 @@ def dev(sentences, tmp_path: pathlib.Path) -> pathlib.Path:
 def _command(monkeypatch: pytest.MonkeyPatch, **values) -> int | str | None:
   """Runs the command; its status."""
   own = flags.FlagValues()
-  define = functools.partial(flags.DEFINE_string, flag_values=own)
   monkeypatch.setattr(flags, "FLAGS", own)
-  monkeypatch.setattr(flags, "DEFINE_string", define)
+  for name in ("DEFINE_string", "DEFINE_integer"):
+    define = functools.partial(getattr(flags, name), flag_values=own)
+    monkeypatch.setattr(flags, name, define)
   monkeypatch.setattr(compilation, "use_compilation_cache", lambda: 0)
   monkeypatch.setattr(tune, "absl_logging", mock.Mock())
   tune.define_flags()
@@ -334,16 +335,29 @@ def test_command(model, dev, sentences, monkeypatch, capsys):
     assert "precision 99.90 is reached" in out
 
 
+def test_other_columns_and_a_home(model, tmp_path, monkeypatch, capsys):
+  monkeypatch.setenv("HOME", str(model.parent))
+  data = tmp_path / "dev.tsv"
+  data.write_text("1 ada B-person N\n2 ran O V\n")
+  columns = {"word_column": 1, "tag_column": 2}
+  assert not _command(
+    monkeypatch, model="~/model", data=data, target="f1", **columns
+  )
+  assert "| person |" in capsys.readouterr().out
+
+
 def test_mistakes_are_one_line(model, dev, tmp_path, monkeypatch, capsys):
   (other := tmp_path / "other").mkdir()
   empty = tmp_path / "empty.tsv"
   empty.write_text("a O\n")
+  (strange := tmp_path / "strange.tsv").write_text("a B-person\n\nb B-odd\n")
   good = {"model": model, "data": dev, "target": "f1"}
   before = (model / "config.json").read_bytes()
   for message, change in {
     "--model is missing": {"model": ""},
     "no such file": {"data": tmp_path / "no.tsv"},
     "has no mentions": {"data": empty},
+    f"{strange}:3: type 'odd' is none of the model's, loc": {"data": strange},
     "no/folder is no folder": {"model": "no/folder"},
     f"{other}: no model of splitner_jax": {"model": other},
     "--target: 'best' is none of": {"target": "best"},

@@ -153,6 +153,8 @@ def without(result, *keys):
     ({}, "not the report.json of a run; give one"),
     ({"config": {}, "seeds": [1, 2]}, "only sums up the runs of several seeds"),
     ({"config": [], "corpus": {}}, "not the report.json of a run"),
+    (report(counts(0.5), system=5), "not the report.json of a run"),
+    (report(counts(0.5), content=None), "not the report.json of a run"),
     (
       without(report(counts(0.5)), "corpus", "content_hash"),
       "not the report.json of a run",

@@ -27,6 +27,8 @@ def test_the_trained_encoder_is_what_is_written(workdir, tmp_path, task):
   jax.tree.map(
     np.testing.assert_array_equal, read, {"encoder": trained["encoder"]}
   )
+  modes = {p.stat().st_mode for p in (tmp_path / "encoder").iterdir()}
+  assert len(modes) == 1
   # Training changed it, and its own pooler goes along.
   start = load_file(workdir.parent / "backbone/model.safetensors")
   written = load_file(tmp_path / "encoder/model.safetensors")

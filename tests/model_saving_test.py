@@ -68,7 +68,7 @@ def test_whole_or_not_at_all(
   def full(*_):
     raise OSError(28, "No space left on device")
 
-  monkeypatch.setattr(model_folder, "to_bytes", full)
+  monkeypatch.setattr(model_folder, "write_safetensors", full)
   with pytest.raises(UserError, match="No space left"):
     model_folder.save(copy, trained)
   assert names(copy.parent) == before

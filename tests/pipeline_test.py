@@ -90,6 +90,23 @@ def test_thresholds():
   assert ner.predict(texts, threshold=0.9) == [[]]
 
 
+@pytest.mark.parametrize(
+  ("choice", "error"),
+  [
+    ({"threshold": 95}, "threshold: 95 is no score; give one from 0 to 1"),
+    ({"threshold": -0.1}, "threshold: -0.1 is no score"),
+    ({"threshold": float("nan")}, "threshold: nan is no score"),
+    ({"labels": []}, "labels: is empty; name a type"),
+  ],
+)
+def test_a_choice_that_leaves_nothing(choice: dict, error: str):
+  ner, _ = fake()
+  with pytest.raises(UserError, match=f"^{error}"):
+    ner.predict("Ana", **choice)
+  for edge in (0, 1):
+    ner.predict("Ana", threshold=edge)
+
+
 def test_entities_of_some_types():
   ner, _ = fake()
   text = "Ana, so Bo Ek, OSLO"
@@ -98,7 +115,6 @@ def test_entities_of_some_types():
     "Ana",
     "Bo Ek",
   ]
-  assert ner.predict(text, labels=[]) == [[]]
   with pytest.raises(UserError, match="labels: 'city' is none of the model's"):
     ner.predict(text, labels=["name", "city"])
 

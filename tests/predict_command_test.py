@@ -126,6 +126,13 @@ def test_mistakes_are_one_line(model: pathlib.Path, tmp_path: pathlib.Path):
     "--model is missing": [],
     f"{tmp_path}: no model of splitner_jax": [f"--model={tmp_path}"],
     "flag --format=pdf": [f"--model={model}", "--format=pdf"],
+    "brat needs every line": [
+      f"--model={model}",
+      "--format=brat",
+      "--on-error=skip",
+    ],
+    "threshold: 95.0 is no score": [f"--model={model}", "--threshold=95"],
+    "labels: is empty": [f"--model={model}", "--labels="],
     "unexpected argument 'x'": [f"--model={model}", "x"],
     f"--output: {tmp_path} is a folder": [
       f"--model={model}",

@@ -1,4 +1,4 @@
-"""The flags of commands that read a corpus: a config, or one's own files."""
+"""Flags of commands that read a corpus: a config, one's own files, columns."""
 
 import os
 
@@ -25,6 +25,19 @@ def define_flags() -> None:
     strict=True,
   ):
     flags.DEFINE_string(split, None, f"one's own file {what}")
+
+
+def define_columns(**kinds: str) -> None:
+  """Flags that say where words and tags are, in files of columns.
+
+  Args:
+    **kinds: names of flags, and which tags they are about.
+  """
+  flags.DEFINE_integer(
+    "word_column", 0, "of the words, in files of columns; 0: the first"
+  )
+  for name, kind in kinds.items():
+    flags.DEFINE_integer(name, -1, f"of the {kind} tags; -1: the last")
 
 
 def config() -> ConfigDict:

@@ -18,7 +18,7 @@ import tqdm
 from absl import flags
 from absl import logging as absl_logging
 
-from splitner_jax.commands import cli
+from splitner_jax.commands import cli, data_flags
 from splitner_jax.inference import output_formats, pipeline
 from splitner_jax.inference.documents import KINDS, Row, read_rows
 from splitner_jax.runtime import progress
@@ -117,9 +117,7 @@ def define_flags() -> None:
     ["auto", *KINDS],
     "of the input; auto goes by the file's name and its first lines",
   )
-  flags.DEFINE_integer(
-    "word_column", 0, "where the word is, in an input of columns"
-  )
+  data_flags.define_columns()
   flags.DEFINE_enum(
     "on-error",
     "fail",
@@ -140,6 +138,12 @@ def check_flags() -> None:
     raise UserError("--model is missing; give the folder `model` of a run")
   if pathlib.Path(flags.FLAGS.output).is_dir():
     raise UserError(f"--output: {flags.FLAGS.output} is a folder; give a file")
+  if flags.FLAGS.format == "brat" and flags.FLAGS["on-error"].value == "skip":
+    # Its offsets are those of the whole input.
+    raise UserError(
+      "--format: brat needs every line; leave out --on-error=skip"
+    )
+  pipeline.check_choice(flags.FLAGS.threshold, flags.FLAGS.labels)
 
 
 def _leave_nothing(unfinished: pathlib.Path) -> None:

@@ -12,7 +12,7 @@ import json
 
 from absl import flags
 
-from splitner_jax.commands import cli
+from splitner_jax.commands import cli, data_flags
 from splitner_jax.evaluation import scores
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import atomic_write
@@ -23,9 +23,7 @@ POSITIONAL = 2
 def define_flags() -> None:
   flags.DEFINE_string("json", None, "file for all figures")
   flags.DEFINE_string("train", None, "what the system was trained on")
-  flags.DEFINE_integer("word_column", 0, "of the words, in files of columns")
-  flags.DEFINE_integer("gold_column", -1, "of the gold tags; -1: the last")
-  flags.DEFINE_integer("predicted_column", -1, "of the predicted tags")
+  data_flags.define_columns(gold_column="gold", predicted_column="predicted")
 
 
 def check_flags() -> None:

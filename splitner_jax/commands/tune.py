@@ -7,6 +7,7 @@ f1.
 """
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 from absl import logging as absl_logging
 
-from splitner_jax.commands import cli
+from splitner_jax.commands import cli, data_flags
 from splitner_jax.data import formats
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.evaluation.metrics import Counts
@@ -103,25 +104,47 @@ def _table(*versions: tuple[MatchedPredictions, Thresholds]) -> str:
   return markdown_table(rows, left=2)
 
 
-def tune_folder(model: str, data: str, target: Target) -> str:
+def tune_folder(
+  model: str,
+  data: str,
+  target: Target,
+  *,
+  word_column: int = 0,
+  tag_column: int = -1,
+) -> str:
   """Tunes a model's folder on a labelled file; what was reached, Markdown.
 
+  Args:
+    model: the folder.
+    data: the file.
+    target: what to reach.
+    word_column, tag_column: of `formats.read`.
+
   Raises:
-    UserError: the model or the file cannot be read, or the folder not be
-      written; it is then as it was.
+    UserError: the model or the file cannot be read, the file has types that
+      the model does not know, or the folder cannot be written; it is then as
+      it was.
   """
   from splitner_jax.inference import model_folder
 
-  folder = pathlib.Path(model)
+  folder = pathlib.Path(os.path.expanduser(model))
   if not folder.is_dir():
     raise UserError(
       f"--model: {model} is no folder; give one, for the thresholds are "
       "written into it"
     )
-  sentences = formats.read(data)
+  sentences = formats.read(data, word_column=word_column, tag_column=tag_column)
   if not any(s.spans for s in sentences):
     raise UserError(f"--data: {data} has no mentions; give a labelled file")
-  tuned, text = tune(model_folder.load(model), sentences, target)
+  loaded = model_folder.load(str(folder))
+  for sentence in sentences:
+    for _, _, label in sentence.spans:
+      if label not in loaded.labels:
+        raise UserError(
+          f"{sentence.source}: type {label!r} is none of the model's, "
+          f"{', '.join(loaded.labels)}; rename it or take it out"
+        )
+  tuned, text = tune(loaded, sentences, target)
   model_folder.save_decoding(folder, tuned.decoding)
   return text
 
@@ -137,6 +160,7 @@ def define_flags() -> None:
     ("target", "precision:0.95, recall:0.8 or f1"),
   ):
     flags.DEFINE_string(name, None, what)
+  data_flags.define_columns(tag_column="gold")
 
 
 def check_flags() -> None:
@@ -158,7 +182,14 @@ def main(argv: list[str]) -> None:
   compilation.use_compilation_cache()
   try:
     target = Target.parse(_flag("target"))
-    print(tune_folder(_flag("model"), _flag("data"), target))
+    text = tune_folder(
+      _flag("model"),
+      _flag("data"),
+      target,
+      word_column=flags.FLAGS.word_column,
+      tag_column=flags.FLAGS.tag_column,
+    )
+    print(text)
   except UserError as e:
     cli.fail(str(e))
   print(f"\nwritten to {_flag('model')}")

@@ -135,12 +135,15 @@ def _read(path: pathlib.Path) -> _Report:
       raise UserError(
         f"{path}: only sums up the runs of several seeds; give its folder"
       )
+    # Older reports lack it; they lack the counts too, and are told below.
+    system = result["config"].get("system", "")
+    corpus = result["corpus"]
+    texts = system, corpus["name"], corpus["content_hash"]
+    if not all(isinstance(text, str) for text in texts):
+      raise TypeError
     return _Report(
       path,
-      # Older reports lack it; they lack the counts too, and are told below.
-      result["config"].get("system", ""),
-      result["corpus"]["name"],
-      result["corpus"]["content_hash"],
+      *texts,
       {split: result[split] for split in report.SPLITS if split in result},
     )
   except UserError:

@@ -24,7 +24,6 @@ import numpy as np
 import safetensors
 from flax import traverse_util
 from safetensors.numpy import load_file
-from safetensors.numpy import save as to_bytes
 
 from splitner_jax.data.text import TextStyle
 from splitner_jax.inference import model_config, model_schema
@@ -32,6 +31,7 @@ from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.models.shapes import parameter_shapes
 from splitner_jax.pretrained.folders import TOKENIZER_FILES, folder_or_download
+from splitner_jax.pretrained.tensors import write_safetensors
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import atomic_write
@@ -150,11 +150,10 @@ def _write(folder: pathlib.Path, model: NerModel) -> None:
     flat = traverse_util.flatten_dict(
       devices.to_host(model.params[name]), sep="/"
     )
-    # Through bytes: the library makes files that only their owner can read.
-    data = to_bytes(
-      {key: np.ascontiguousarray(x, np.float32) for key, x in flat.items()}
+    write_safetensors(
+      folder / f"{name}.safetensors",
+      {key: np.ascontiguousarray(x, np.float32) for key, x in flat.items()},
     )
-    (folder / f"{name}.safetensors").write_bytes(data)
   (folder / "README.md").write_text(model.card, encoding="utf-8")
   files = {
     path.relative_to(folder).as_posix(): _checksum(path)

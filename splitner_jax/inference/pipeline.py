@@ -242,13 +242,13 @@ class SplitNER:
         single string is one text.
       batch_size: at most so many sentences are computed at a time; None: as
         many as the model was loaded for.
-      threshold: the least score of an entity, instead of the model's
-        thresholds: 0 gives all that were found. None: the model's.
-      labels: only entities of these types; None: of all.
+      threshold: the least score of an entity, from 0 to 1, instead of the
+        model's thresholds: 0 gives all that were found. None: the model's.
+      labels: only entities of these types, at least one; None: of all.
 
     Raises:
-      UserError: a text is no string and no list of words, or the model knows
-        no such type.
+      UserError: a text is no string and no list of words, or what
+        `check_choice` and the model's types say of the choice.
     """
     if isinstance(texts, str):
       texts = [texts]
@@ -271,6 +271,7 @@ class SplitNER:
     Texts are asked for in the caller's thread, some thousand words ahead.
     """
     _check_batch_size(batch_size)
+    check_choice(threshold, labels)
     if labels is not None:
       labels = self._known_labels(labels)
     decoding = self._model.decoding
@@ -354,6 +355,18 @@ class SplitNER:
         f"types, {', '.join(self.labels)}"
       )
     return frozenset(asked)
+
+
+def check_choice(
+  threshold: float | None, labels: Collection[str] | None
+) -> None:
+  """Raises UserError for what would leave no entity, whatever the text."""
+  if threshold is not None and not 0 <= threshold <= 1:
+    raise UserError(
+      f"threshold: {threshold} is no score; give one from 0 to 1, such as 0.95"
+    )
+  if labels is not None and not labels:
+    raise UserError("labels: is empty; name a type, or leave it out for all")
 
 
 def _check_batch_size(batch_size: int | None) -> None:

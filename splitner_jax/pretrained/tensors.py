@@ -1,6 +1,7 @@
-"""Reading the tensors of a checkpoint folder, whatever file they are in."""
+"""Tensors of a checkpoint folder: read from whatever file, and written."""
 
 import os
+import pathlib
 
 import numpy as np
 import safetensors
@@ -37,6 +38,22 @@ def read_tensors(folder: str) -> Tensors:
   raise UserError(
     f"{folder} has no weights: none of {_SINGLE}, {_INDEX}, {_TORCH}"
   )
+
+
+def write_safetensors(
+  path: str | os.PathLike[str],
+  tensors: Tensors,
+  metadata: dict[str, str] | None = None,
+) -> None:
+  """Writes a file with the mode that others have.
+
+  Through bytes: the library makes files that only their owner can read.
+
+  Raises:
+    OSError: it cannot be written.
+  """
+  data = safetensors_numpy.save(tensors, metadata)
+  pathlib.Path(path).write_bytes(data)
 
 
 def _read_safetensors(path: str) -> Tensors:

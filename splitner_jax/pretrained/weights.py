@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 from flax import traverse_util
-from safetensors import numpy as safetensors_numpy
 
 from splitner_jax.pretrained.entries import WeightMapping
 from splitner_jax.pretrained.family import Family
@@ -25,7 +24,11 @@ from splitner_jax.pretrained.folders import (
   read_family,
 )
 from splitner_jax.pretrained.table import published, table
-from splitner_jax.pretrained.tensors import Tensors, read_tensors
+from splitner_jax.pretrained.tensors import (
+  Tensors,
+  read_tensors,
+  write_safetensors,
+)
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Json, Tree
 
@@ -243,10 +246,10 @@ def export(params: Params, folder: str, backbone: Backbone) -> None:
   unfinished = f"{folder}.{os.getpid()}.tmp"
   try:
     os.makedirs(unfinished)
-    safetensors_numpy.save_file(
-      tensors,
+    write_safetensors(
       os.path.join(unfinished, "model.safetensors"),
-      metadata={"format": "pt"},  # transformers reads no file without it.
+      tensors,
+      {"format": "pt"},  # transformers reads no file without it.
     )
     with open(
       os.path.join(unfinished, "config.json"), "w", encoding="utf-8"
