@@ -116,7 +116,10 @@ def test_the_user_decides_what_a_file_is(kind: str | None, contents: list):
     (b"word\ttag\nb\tO\n", "x:1: last column 'tag' is neither O nor"),
     (b"a B-x\nb O\nc\nd B-x\n", "x:3: 1 column where the rows before have"),
     (b"# a\n\na B-x\nb O\nc O\nd X\n", "x:6: last column 'X' is neither"),
-    (b'{"text": "a\n{"text": "b"}\n', "x:1: cannot be read (Unterminated"),
+    (
+      b'{"text": "a\n{"text": "b"}\n',
+      "x:1: cannot be read (Unterminated string starting at); write an object",
+    ),
     (b'{"sentence": "a"}\n', "x:1: cannot be read (no 'text' in it)"),
     (b'{"meta": 1}\n{"text": "b"}\n', "x:1: cannot be read (no 'text' in it"),
     (b'[{"text": "a"}]\n', "x:1: cannot be read (not a JSON object)"),

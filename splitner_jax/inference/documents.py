@@ -205,8 +205,8 @@ def _read_jsonl(
     except (ValueError, RecursionError) as e:
       on_error(
         UserError(
-          f"{name}:{number}: cannot be read ({e}); write one object with "
-          "'text' or 'tokens', or use --on-error=skip"
+          f"{name}:{number}: cannot be read ({e}); write an object "
+          "with 'text' or 'tokens' on each line, or use --on-error=skip"
         )
       )
 

@@ -24,7 +24,9 @@ def parse(text: str | bytes) -> Any:
       parse_float=_finite,
     )
   except json.JSONDecodeError as e:
-    raise ValueError(f"{e.msg}, line {e.lineno}") from None
+    # Who gives one line says himself which.
+    line = f", line {e.lineno}" if "\n" in e.doc else ""
+    raise ValueError(f"{e.msg}{line}") from None
   except UnicodeDecodeError:
     raise ValueError("not UTF-8") from None
   except RecursionError:
