@@ -222,10 +222,10 @@ def test_how_it_was_made_and_what_was_left_out(report):
     "splitner_jax 0.9 on demo: 300 sentences in training, 128 in inference, 4 "
     "entity types, 21.3 tokens a sentence, 8.1 mentions per 100 tokens, "
     "backbone minilm.",
-    "1 x cpu (2 cores, x86_64); 1 x cpu computing in float32.",
+    "1 x cpu (2 cores, x86_64), computing in float32.",
     "125 GFLOP/s",
     "2,400 MB",
-    "- *MFU*: model FLOPs of the encoder on real tokens",
+    "- *MFU*: these operations over those of the machine's measured matrix",
   ):
     assert figure in made
 

@@ -97,6 +97,8 @@ class Capitals:
   words: list[int] = dataclasses.field(default_factory=list)
   seconds: float = 0.0
 
+  reads_pos = False
+
   def predictor(self, batch_size: int) -> "Capitals":
     del batch_size
     return self

@@ -16,7 +16,7 @@ from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.runtime.types import Json
 from splitner_jax.throughput import figures, latency, parts, tagging, training
 from splitner_jax.throughput.sides import Side
-from splitner_jax.throughput.turns import take_turns
+from splitner_jax.throughput.turns import LEAST_TURNS, take_turns
 from splitner_jax.throughput.workloads import Workload
 
 TORCH = "torch_tagger"
@@ -30,8 +30,8 @@ SYSTEMS = (
 )
 PHASES = ("train", "inference", "latency")
 
-_SHARE = 0.1
-"""Of the seconds that is a turn of tagging, of the first system."""
+_LEAST_TEXTS = 32
+"""Of a turn of tagging: fewer would be in batches that are not full."""
 
 Sides = dict[str, dict[str, Side]]
 """Of each system its tasks."""
@@ -218,9 +218,7 @@ class Measuring:
         with self._clock.piece():
           made[system] = tagging.Tagging(run, self._texts, model)
     if "inference" in phases and made:
-      # Few texts would be in batches that are not full.
-      seconds = self._clock.share(self._settings.seconds) * _SHARE
-      count = next(iter(made.values())).texts_in(seconds)
+      count = self._texts_a_turn(made)
       sides: Sides = {
         system: {system: each.side(count)} for system, each in made.items()
       }
@@ -237,6 +235,13 @@ class Measuring:
           with self._clock.piece():
             found = latency.measure(each.ner, self._texts, seconds / 3)
           self._of(system)["latency"] = found
+
+  def _texts_a_turn(self, made: Mapping[str, tagging.Tagging]) -> int:
+    """As many as let all of them have their turns in time."""
+    round_seconds = self._clock.share(self._settings.seconds) / LEAST_TURNS
+    seconds = sum(each.seconds_a_text() for each in made.values())
+    count = max(int(round_seconds / seconds), _LEAST_TEXTS)
+    return min(count, len(self._texts))
 
   def _of(self, system: str) -> Json:
     """The report's part of a system."""
