@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import cast
 
 import numpy as np
-import transformers
 from tokenizers import pre_tokenizers
 
+from splitner_jax.inputs import tokenizer_files
 from splitner_jax.inputs.ragged import flat_ranges, offsets
 from splitner_jax.runtime.errors import UserError
 
@@ -117,23 +117,14 @@ class Tokenizer:
     # Words need their space, as in pretraining; the reference leaves it out.
     space = pairs.prefix_space and not reference
     options = {"add_prefix_space": space} if pairs.prefix_space else {}
-    try:
-      self.fast = transformers.AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False, **options
-      )
-      self._backend = self.fast.backend_tokenizer
-    except (OSError, ValueError, AttributeError, KeyError) as e:
-      reason = str(e).strip().split("\n")[0]
-      raise UserError(
-        f"{folder}: no tokenizer could be read ({reason}); the folder needs "
-        "tokenizer.json, or vocab.txt and tokenizer_config.json"
-      ) from e
+    self.fast = tokenizer_files.load(folder, **options)
+    self._backend = self.fast.backend_tokenizer
     specials = set(self.fast.all_special_tokens)
     if self._backend.get_vocab_size() <= len(specials):
       # What a class of tokenizer makes of a folder without a vocabulary.
       raise UserError(
         f"{folder}: its tokenizer has no vocabulary; the folder needs "
-        "tokenizer.json, or vocab.txt and tokenizer_config.json"
+        f"{tokenizer_files.NEEDED}"
       )
     # A tokenizer.json may carry a truncation of its own; here sentences are
     # cut at words.
@@ -156,23 +147,50 @@ class Tokenizer:
       )
 
   def _special_id(self, folder: str, name: str) -> int:
-    number = getattr(self.fast, f"{name}_token_id")
+    token = getattr(self.fast, f"{name}_token")
+    number = None if token is None else self._backend.token_to_id(token)
     if number is None:
       raise UserError(
         f"{folder}: its tokenizer has no {name}_token, which the model's "
         "inputs need; use another backbone"
       )
-    return int(number)
+    return number
 
   def check_vocabulary(self, rows: int) -> None:
-    """Raises UserError if an id is beyond an embedding of so many rows."""
-    token, most = max(self.fast.get_vocab().items(), key=lambda item: item[1])
+    """Raises UserError if it is not of a model with so many embeddings.
+
+    Warns where it only seems so: some published models have rows to spare.
+    """
+    folder = self.fast.name_or_path
+    vocabulary = self._backend.get_vocab()
+    tokens = {number: token for token, number in vocabulary.items()}
+    if len(tokens) < len(vocabulary):
+      twice = min(n for token, n in vocabulary.items() if tokens[n] != token)
+      one, other, *_ = sorted(t for t, n in vocabulary.items() if n == twice)
+      raise UserError(
+        f"{folder}: its tokens {one!r} and {other!r} have the same id {twice}; "
+        "get the folder again"
+      )
+    most = max(tokens)
     if most >= rows:
       # A gather beyond the rows would raise nothing.
       raise UserError(
-        f"{self.fast.name_or_path}: its token {token!r} has the id {most}, but "
-        f"the model knows {rows} tokens; get tokenizer and weights from the "
-        "same model"
+        f"{folder}: its token {tokens[most]!r} has the id {most}, but the "
+        f"model knows {rows} tokens; get tokenizer and weights from the same "
+        "model"
+      )
+    if len(tokens) < rows / 2:
+      raise UserError(
+        f"{folder}: its tokenizer has {len(tokens)} of the {rows} tokens that "
+        "the model knows; get the folder again"
+      )
+    if len(tokens) < 0.9 * rows:
+      log.warning(
+        "%s: its tokenizer has %d of the %d tokens that the model knows; if "
+        "that is not so where it was published, get the folder again",
+        folder,
+        len(tokens),
+        rows,
       )
 
   def _reads_spaces(self) -> bool:

@@ -1,0 +1,101 @@
+"""The tokenizer files of a folder, read as they are meant."""
+
+import json
+import os
+from typing import Any
+
+import tokenizers
+import transformers
+from tokenizers import models, normalizers
+
+from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.json_text import parse
+from splitner_jax.runtime.types import Json
+
+NEEDED = "tokenizer.json, or vocab.txt and tokenizer_config.json"
+"""What a folder needs."""
+
+# In place of the vocabulary, which takes most of the time.
+_NO_VOCABULARY = {"type": "BPE", "vocab": {}, "merges": []}
+
+
+def load(folder: str, **options: bool | None) -> Any:
+  """The tokenizer of transformers, without any network or code of others.
+
+  It normalises and splits text as tokenizer.json says, of which some classes
+  of transformers take the vocabulary only; what tokenizer_config.json says of
+  BERT's normalisation comes first, as in transformers.
+
+  Args:
+    folder: a Hugging Face model folder.
+    **options: of the class of tokenizers.
+
+  Raises:
+    UserError: no fast tokenizer can be read.
+  """
+  try:
+    text = _read(folder, "tokenizer.json")
+    own = tokenizers.Tokenizer(models.BPE()) if text is None else _parts(text)
+    normalizer, pre_tokenizer = own.normalizer, own.pre_tokenizer
+    if isinstance(normalizer, normalizers.BertNormalizer):
+      config = _read(folder, "tokenizer_config.json")
+      said = _fields(config or b"{}", "tokenizer_config.json")
+      found = {
+        "do_lower_case": normalizer.lowercase,
+        "strip_accents": normalizer.strip_accents,
+        "tokenize_chinese_chars": normalizer.handle_chinese_chars,
+      }
+      options |= {k: v for k, v in found.items() if k not in said}
+      normalizer = None
+    fast = transformers.AutoTokenizer.from_pretrained(
+      folder, local_files_only=True, trust_remote_code=False, **options
+    )
+    backend = fast.backend_tokenizer
+    if normalizer is not None:
+      backend.normalizer = normalizer
+    if pre_tokenizer is not None:
+      backend.pre_tokenizer = pre_tokenizer
+    # Some errors come with the first unknown word only.
+    backend.encode("\N{EGYPTIAN HIEROGLYPH A001}", add_special_tokens=False)
+    return fast
+  # Of each file, and of config.json, there are errors of many types.
+  except Exception as e:
+    reason = " ".join(str(e).split())[:200]
+    raise UserError(
+      f"{folder}: no tokenizer could be read ({reason}); the folder needs "
+      f"{NEEDED}"
+    ) from e
+
+
+def _read(folder: str, name: str) -> bytes | None:
+  """What is in a file, None if it is not there."""
+  try:
+    with open(os.path.join(folder, name), "rb") as file:
+      return file.read()
+  except FileNotFoundError:
+    return None
+
+
+def _fields(text: bytes, name: str) -> Json:
+  try:
+    fields = parse(text)
+  except ValueError as e:
+    raise ValueError(f"{name}: {e}") from None
+  if not isinstance(fields, dict):
+    raise ValueError(f"{name}: no JSON object")
+  return fields
+
+
+def _parts(text: bytes) -> tokenizers.Tokenizer:
+  """What a tokenizer.json says, but for the vocabulary."""
+  name = "tokenizer.json"
+  # Nearly all of it is the vocabulary, which is last as a rule.
+  head, _, _ = text.partition(b'"model"')
+  try:
+    fields = _fields(head + b'"model": null}', name)
+  except ValueError:
+    fields = {}
+  if not fields.keys() >= {"normalizer", "pre_tokenizer"}:
+    fields = _fields(text, name)
+  fields |= {"model": _NO_VOCABULARY, "added_tokens": []}
+  return tokenizers.Tokenizer.from_str(json.dumps(fields))

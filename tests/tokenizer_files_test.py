@@ -1,0 +1,183 @@
+"""Tokenizer files: read as they are meant, or refused in one line."""
+
+import json
+import logging
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer as Backend
+from tokenizers import normalizers, pre_tokenizers
+
+from splitner_jax.inputs.tokenizer import PairStyle, Tokenizer
+from splitner_jax.runtime.errors import UserError
+from tests import tiny
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path) -> pathlib.Path:
+  return tiny.make_backbone(tmp_path / "backbone")
+
+
+def _read(folder: pathlib.Path, pairs: PairStyle | None = None) -> Tokenizer:
+  return Tokenizer(str(folder), pairs or PairStyle(), max_length=512)
+
+
+def _names(tokenizer: Tokenizer, *words: str) -> list[str]:
+  found = tokenizer([words])
+  return tokenizer.fast.convert_ids_to_tokens(found.ids[: found.cls].tolist())
+
+
+def _edit(path: pathlib.Path, change: Callable[[Any], object]) -> None:
+  fields = json.loads(path.read_text())
+  change(fields)
+  path.write_text(json.dumps(fields))
+
+
+def _put(name: str, **fields: Any):
+  return lambda f: _edit(f / name, lambda found: found.update(fields))
+
+
+def _text(name: str, text: str | bytes):
+  data = text if isinstance(text, bytes) else text.encode()
+  return lambda f: (f / name).write_bytes(data)
+
+
+def _token(number: Any):
+  """A change of the id of the token "a"."""
+  return lambda f: _edit(
+    f / "tokenizer.json", lambda found: found["model"]["vocab"].update(a=number)
+  )
+
+
+def _plain(text: str | bytes):
+  """vocab.txt in place of tokenizer.json."""
+  return lambda f: (
+    (f / "tokenizer.json").unlink(),
+    _text("vocab.txt", text)(f),
+  )
+
+
+@pytest.mark.parametrize(
+  ("spoil", "reason"),
+  [
+    (_text("tokenizer.json", ""), "tokenizer.json: Expecting value"),
+    (_text("tokenizer.json", "[]"), "tokenizer.json: no JSON object"),
+    (_text("tokenizer.json", "{}"), "added_tokens"),
+    (_text("tokenizer.json", "[" * 100_000), "tokenizer.json: too deep"),
+    (_token(-1), "too small"),
+    (_token(0.5), "float"),
+    (_text("tokenizer_config.json", "[" * 100_000), "too deep"),
+    (_text("special_tokens_map.json", "[" * 100_000), "recursion"),
+    (_put("tokenizer_config.json", pad_token=5), "pad_token"),
+    (_put("tokenizer_config.json", added_tokens_decoder={"1": 1}), "decoder"),
+    (_put("tokenizer_config.json", tokenizer_class="T5Tokenizer"), "dict"),
+    (_plain(b"\xff\xfe\0"), "UTF-8"),
+    (_plain("a\nb\nc\nd\n"), "UNK"),
+    (_put("config.json", layer_norm_eps=0), "layer_norm_eps"),
+    (_put("config.json", pad_token_id="0"), "pad_token_id"),
+    (_put("config.json", use_cache="x"), "use_cache"),
+  ],
+)
+def test_unreadable_files(folder: pathlib.Path, spoil, reason: str) -> None:
+  spoil(folder)
+  with pytest.raises(UserError, match="no tokenizer could be read") as caught:
+    _read(folder)
+  assert reason in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
+def test_a_token_that_is_not_in_the_vocabulary(tmp_path: pathlib.Path) -> None:
+  """transformers would look for it for ever."""
+  tiny.make_byte_level(tmp_path)
+  _put("tokenizer_config.json", unk_token="")(tmp_path)
+  with pytest.raises(UserError, match="its tokenizer has no unk_token"):
+    _read(tmp_path, PairStyle(prefix_space=True))
+
+
+@pytest.mark.parametrize(
+  ("said", "is_cased"),
+  [(None, True), ({}, True), ({"do_lower_case": False}, True),
+   ({"do_lower_case": True}, False)],
+)  # fmt: skip
+def test_a_cased_tokenizer_is_one(
+  folder: pathlib.Path, said: dict[str, bool] | None, is_cased: bool
+) -> None:
+  """Whose class in transformers lowers letters unless it is told not to."""
+
+  def cased(found: Any) -> None:
+    found["normalizer"]["lowercase"] = False
+
+  _edit(folder / "tokenizer.json", cased)
+  config = folder / "tokenizer_config.json"
+  if said is None:
+    config.unlink()
+  else:
+    _edit(config, lambda found: found.update(said))
+  tokenizer = _read(folder)
+  names = ["[UNK]" if is_cased else "what", "is"]
+  assert _names(tokenizer, "What", "is") == names
+  # It is saved as it is read.
+  tokenizer.fast.save_pretrained(folder / "again")
+  assert _names(_read(folder / "again"), "What", "is") == names
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_how_text_is_split_is_in_the_file(
+  folder: pathlib.Path, is_last: bool
+) -> None:
+  path = folder / "tokenizer.json"
+  own = Backend.from_file(str(path))
+  own.normalizer = normalizers.Replace("z", "is")
+  own.pre_tokenizer = pre_tokenizers.Split("x", "removed")
+  own.save(str(path))
+  if not is_last:  # The vocabulary, which files have at their end.
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps({"model": fields.pop("model"), **fields}))
+  assert _names(_read(folder), "zxwhat") == ["is", "what"]
+
+
+def test_two_tokens_on_one_id(folder: pathlib.Path) -> None:
+  _token(0)(folder)
+  with pytest.raises(
+    UserError, match="and 'a' have the same id 0; get the folder"
+  ):
+    _read(folder).check_vocabulary(96)
+
+
+def _cut(folder: pathlib.Path, tokens: int, is_json: bool) -> None:
+  """Leaves so many tokens of the vocabulary."""
+  if not is_json:
+    _plain("\n".join(tiny.vocabulary()[:tokens]) + "\n")(folder)
+    return
+
+  def cut(found: Any) -> None:
+    vocabulary = found["model"]["vocab"]
+    for token in [t for t, number in vocabulary.items() if number >= tokens]:
+      del vocabulary[token]
+
+  _edit(folder / "tokenizer.json", cut)
+
+
+@pytest.mark.parametrize("is_json", [True, False])
+def test_a_vocabulary_that_is_cut(
+  folder: pathlib.Path, is_json: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+  rows = len(tiny.vocabulary())
+  caplog.set_level(logging.WARNING)
+  _read(folder).check_vocabulary(rows + 5)
+  assert not caplog.messages
+  # As of published models with rows to spare.
+  _cut(folder, rows * 2 // 3, is_json)
+  _read(folder).check_vocabulary(rows)
+  assert "has 64 of the 96 tokens" in caplog.text
+
+
+@pytest.mark.parametrize("is_json", [True, False])
+def test_a_vocabulary_most_of_which_is_gone(
+  folder: pathlib.Path, is_json: bool
+) -> None:
+  _cut(folder, 20, is_json)
+  with pytest.raises(UserError, match="20 of the 96 tokens that the model kno"):
+    _read(folder).check_vocabulary(96)
