@@ -131,15 +131,22 @@ def test_config_without_model_type(tmp_path: pathlib.Path) -> None:
   assert pretrained.read_backbone(str(tmp_path)).family.name == "bert"
   path.write_text(json.dumps(config | {"architectures": ["RobertaModel"]}))
   assert pretrained.read_backbone(str(tmp_path)).family.name == "roberta"
+  for odd in (5, {"a": 1}):
+    path.write_text(json.dumps(config | {"architectures": odd}))
+    fails("architectures is .*a list", pretrained.read_backbone, str(tmp_path))
 
 
 @pytest.mark.parametrize(
   ("field", "value"),
   [
     ("model_type", "distilbert"),
+    ("model_type", ["bert"]),
+    ("model_type", {}),
     ("position_embedding_type", "relative_key"),
     ("is_decoder", True),
     ("hidden_act", "swish"),
+    ("hidden_act", ["gelu"]),
+    ("hidden_act", {}),
     ("hidden_size", None),
     ("hidden_size", 7),
     ("num_hidden_layers", "2"),

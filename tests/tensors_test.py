@@ -3,6 +3,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
+import pytest
 from paper_checkpoints import encoder_tensors, fails
 from safetensors import numpy as safetensors_numpy
 
@@ -63,3 +64,14 @@ def test_truncated(tmp_path: pathlib.Path) -> None:
 
 def test_no_weights(tmp_path: pathlib.Path) -> None:
   fails("no weights", read_tensors, str(tmp_path))
+
+
+@pytest.mark.parametrize("dtype", ["F4", "F8_E4M3", "F8_E5M2", "F8_E8M0"])
+def test_small_numbers(tmp_path: pathlib.Path, dtype: str) -> None:
+  """safetensors looks for them in NumPy, in vain."""
+  size = 1 if dtype == "F4" else 2
+  entry = {"dtype": dtype, "shape": [2], "data_offsets": [0, size]}
+  header = json.dumps({"some": entry}).encode()
+  path = tmp_path / "model.safetensors"
+  path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(size))
+  fails(f"some is {dtype}, which cannot be", read_tensors, str(tmp_path))

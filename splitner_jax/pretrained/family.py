@@ -69,7 +69,7 @@ class ConfigFields:
   def activation(self, key: str) -> str:
     """The name of an activation, GELU if there is none."""
     value = self.get(key, "gelu")
-    if value not in ACTIVATIONS:
+    if not isinstance(value, str) or value not in ACTIVATIONS:
       self.refuse(key, f"one of {', '.join(ACTIVATIONS)}")
     return value
 

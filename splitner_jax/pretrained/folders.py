@@ -165,12 +165,14 @@ def checksum(folder: str) -> int:
     ) from e
 
 
-def _family_name(fields: Mapping[str, Any]) -> Any:
+def _family_name(fields: Mapping[str, Any], config: ConfigFields) -> Any:
   """The name of a family, or what the file calls itself."""
   if "model_type" in fields:
     return fields["model_type"]
   # Files from before there was a model_type.
   names = fields.get("architectures") or [""]
+  if not isinstance(names, list):
+    config.refuse("architectures", "a list of names")
   for family in FAMILIES.values():
     if str(names[0]).startswith(family.architecture.removesuffix("Model")):
       return family.name
@@ -185,8 +187,8 @@ def read_family(folder: str) -> tuple[Family, ConfigFields]:
   """
   fields = read_config(folder)
   config = ConfigFields(os.path.join(folder, "config.json"), fields)
-  name = _family_name(fields)
-  if name not in FAMILIES:
+  name = _family_name(fields, config)
+  if not isinstance(name, str) or name not in FAMILIES:
     config.refuse("model_type", f"one of {', '.join(FAMILIES)}")
   return FAMILIES[name], config
 

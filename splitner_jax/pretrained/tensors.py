@@ -28,7 +28,7 @@ def read_tensors(folder: str) -> Tensors:
     UserError: if there is none of them, or it is broken.
   """
   for name, read in (
-    (_SINGLE, _read_safetensors),
+    (_SINGLE, read_safetensors),
     (_INDEX, _read_shards),
     (_TORCH, torch_files.read),
   ):
@@ -56,14 +56,30 @@ def write_safetensors(
   pathlib.Path(path).write_bytes(data)
 
 
-def _read_safetensors(path: str) -> Tensors:
+def read_safetensors(
+  path: str, what_to_do: str = "download it again"
+) -> Tensors:
+  """All tensors of a file, under its names and dtypes.
+
+  Raises:
+    UserError: it is broken, or has a dtype that NumPy does not know.
+  """
   try:
     return safetensors_numpy.load_file(path)
-  except (safetensors.SafetensorError, OSError, KeyError) as e:
-    reason = " ".join(str(e).split())
+  except AttributeError:
+    # Of a dtype that NumPy has not.
+    with safetensors.safe_open(path, framework="numpy") as file:
+      names = sorted(file.keys())
+      dtypes = [file.get_slice(name).get_dtype() for name in names]
+    found = zip(names, dtypes, strict=True)
+    name, dtype = next(pair for pair in found if pair[1][:2] in ("F4", "F8"))
     raise UserError(
-      f"{path}: cannot be read ({reason}); download it again"
-    ) from e
+      f"{path}: {name} is {dtype}, which cannot be read; use weights of 16 "
+      "bits or more"
+    ) from None
+  except (safetensors.SafetensorError, OSError, KeyError, ValueError) as e:
+    reason = " ".join(str(e).split())
+    raise UserError(f"{path}: cannot be read ({reason}); {what_to_do}") from e
 
 
 def _read_shards(path: str) -> Tensors:
@@ -83,7 +99,7 @@ def _read_shards(path: str) -> Tensors:
     shard_path = os.path.join(os.path.dirname(path), shard)
     if not os.path.isfile(shard_path):
       raise UserError(f"{path}: its shard {shard} is missing")
-    found = _read_safetensors(shard_path)
+    found = read_safetensors(shard_path)
     expected = {name for name, file in weight_map.items() if file == shard}
     if found.keys() != expected:
       example = min(found.keys() ^ expected)

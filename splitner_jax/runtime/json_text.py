@@ -17,6 +17,8 @@ def parse(text: str | bytes) -> Any:
       message is a reason in one line, without a place.
   """
   try:
+    # Of bytes the library would take UTF-16 too, and a byte order mark.
+    text = text.decode() if isinstance(text, bytes) else text
     return json.loads(
       text,
       object_pairs_hook=_unique,
