@@ -8,6 +8,7 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
+import safetensors
 from paper_checkpoints import (
   CONFIG,
   cnn_tensors,
@@ -304,8 +305,26 @@ def test_export(tmp_path: pathlib.Path) -> None:
   fails("is not empty", pretrained.export, params, str(target), backbone)
 
 
+@pytest.mark.parametrize(
+  ("owner", "name", "error"),
+  [
+    (os, "replace", OSError(28, "No space left on device")),
+    (
+      safetensors_numpy,
+      "save_file",
+      safetensors.SafetensorError(
+        "Error while serializing: I/O error: No space left on device (os "
+        "error 28)"
+      ),
+    ),
+  ],
+)
 def test_failed_export_leaves_nothing(
-  tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+  owner: Any,
+  name: str,
+  error: Exception,
+  tmp_path: pathlib.Path,
+  monkeypatch: pytest.MonkeyPatch,
 ) -> None:
   source = tmp_path / "backbone"
   source.mkdir()
@@ -313,11 +332,11 @@ def test_failed_export_leaves_nothing(
   params = pretrained.fill(_classifier(folder), folder)
 
   def fail(*args: Any, **kwargs: Any) -> None:
-    raise OSError(28, "No space left on device")
+    raise error
 
-  monkeypatch.setattr(os, "replace", fail)
+  monkeypatch.setattr(owner, name, fail)
   fails(
-    "No space left",
+    r"exported: cannot be written \(No space left on device\)",
     pretrained.export,
     params,
     str(tmp_path / "exported"),

@@ -30,6 +30,7 @@ from splitner_jax.pretrained.tensors import (
   write_safetensors,
 )
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.files import writing
 from splitner_jax.runtime.types import Json, Tree
 
 Params = Mapping[str, Tree]
@@ -245,24 +246,23 @@ def export(params: Params, folder: str, backbone: Backbone) -> None:
   folder = os.path.abspath(folder)
   unfinished = f"{folder}.{os.getpid()}.tmp"
   try:
-    os.makedirs(unfinished)
-    write_safetensors(
-      os.path.join(unfinished, "model.safetensors"),
-      tensors,
-      {"format": "pt"},  # transformers reads no file without it.
-    )
-    with open(
-      os.path.join(unfinished, "config.json"), "w", encoding="utf-8"
-    ) as file:
-      json.dump(config, file, indent=2, sort_keys=True)
-      file.write("\n")
-    for name in TOKENIZER_FILES:
-      source = os.path.join(backbone.folder, name)
-      if os.path.isfile(source):
-        shutil.copyfile(source, os.path.join(unfinished, name))
-    os.replace(unfinished, folder)
-  except OSError as e:
-    raise UserError(f"{folder} cannot be written: {e.strerror}") from e
+    with writing(folder):
+      os.makedirs(unfinished)
+      write_safetensors(
+        os.path.join(unfinished, "model.safetensors"),
+        tensors,
+        {"format": "pt"},  # transformers reads no file without it.
+      )
+      with open(
+        os.path.join(unfinished, "config.json"), "w", encoding="utf-8"
+      ) as file:
+        json.dump(config, file, indent=2, sort_keys=True)
+        file.write("\n")
+      for name in TOKENIZER_FILES:
+        source = os.path.join(backbone.folder, name)
+        if os.path.isfile(source):
+          shutil.copyfile(source, os.path.join(unfinished, name))
+      os.replace(unfinished, folder)
   finally:
     shutil.rmtree(unfinished, ignore_errors=True)
 

@@ -1,5 +1,6 @@
 """Text files: read as lines, written whole or not at all."""
 
+import contextlib
 import errno
 import mmap
 import os
@@ -7,7 +8,7 @@ import pathlib
 import re
 import stat
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from splitner_jax.runtime.errors import UserError
 
@@ -102,17 +103,36 @@ def make_folder(path: pathlib.Path) -> str:
     ) from None
 
 
+@contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+  """Turns the errors of a disk into one line that names the path.
+
+  Raises:
+    UserError: the disk refused what the block writes.
+  """
+  try:
+    yield
+  except Exception as error:
+    # Libraries in Rust have types of their own, and this in the message.
+    told = re.search(r"([^:]*) \(os error \d+\)", str(error))
+    reason = told and told[1].strip()
+    if isinstance(error, OSError):
+      reason = error.strerror or " ".join(str(error).split())
+    if not reason:
+      raise
+    raise UserError(
+      f"{path}: cannot be written ({reason}); check the folder"
+    ) from error
+
+
 def temporary_path(path: str | os.PathLike[str]) -> pathlib.Path | None:
   """Where `atomic_write` writes before it renames; None: into the path itself.
 
   Raises:
     UserError: its symbolic links lead in a circle.
   """
-  try:
-    target = _target(path)
-  except OSError as error:
-    raise _unwritable(path, error) from None
-  return _temporary(target)
+  with writing(path):
+    return _temporary(_target(path))
 
 
 def atomic_write(
@@ -128,7 +148,7 @@ def atomic_write(
     UserError: the file cannot be written.
   """
   data = (x.encode() if isinstance(x, str) else x for x in parts)
-  try:
+  with writing(path):
     target = _target(path)
     temporary = _temporary(target)
     if isinstance(target, int) or temporary is None:
@@ -146,8 +166,6 @@ def atomic_write(
       temporary.replace(target)
     finally:
       temporary.unlink(missing_ok=True)
-  except OSError as error:
-    raise _unwritable(path, error) from None
 
 
 def _target(path: str | os.PathLike[str]) -> pathlib.Path | int:
@@ -180,9 +198,3 @@ def _temporary(target: pathlib.Path | int) -> pathlib.Path | None:
   if target.exists() and not target.is_file() and not target.is_dir():
     return None
   return target.with_name(f".{target.name}.{os.getpid()}.tmp")
-
-
-def _unwritable(path: str | os.PathLike[str], error: OSError) -> UserError:
-  return UserError(
-    f"{path}: cannot be written ({error.strerror}); check the folder"
-  )
