@@ -95,6 +95,8 @@ def test_other_errors_stay_what_they_are(tmp_path):
     ("best", "best"),
     ("best", "best/*/params/d/*"),
     ("best", "best/*/params/manifest.ocdbt"),
+    ("best", "best/*/checksums"),
+    ("latest", "latest/*/checksums"),
     ("latest", "latest/*/state/d/*"),
     ("progress", "latest/*/progress/metadata"),
   ],

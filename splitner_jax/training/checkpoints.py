@@ -126,13 +126,10 @@ def _restore(
   step = manager.latest_step()
   if step is None:
     raise ValueError(f"there is none in {manager.directory.name}")
-  items = {name: arguments}
-  # Older checkpoints have none.
-  if (manager.directory / str(step) / "checksums").is_dir():
-    items["checksums"] = ocp.args.JsonRestore()
+  items = {name: arguments, "checksums": ocp.args.JsonRestore()}
   restored = manager.restore(step, args=ocp.args.Composite(**items))
   found = restored[name]
-  if "checksums" in items and restored["checksums"][name] != _checksum(found):
+  if restored["checksums"][name] != _checksum(found):
     raise ValueError(f"{name} of {manager.directory.name} is not as saved")
   return found
 
