@@ -5,6 +5,15 @@ import shutil
 
 import numpy as np
 
+# Names that a checkpoint could have, and one that nothing has.
+_STRAY_FOLDERS = ("7", "latest", "stray", "1.tmp")
+# What a tokenizer would read.
+_STRAY_FILES = {
+  "added_tokens.json": '{"ada": 5}',
+  "special_tokens_map.json": '{"unk_token": "a", "sep_token": "b"}',
+  "vocab.txt": "a\nb\n",
+}
+
 
 def do(folder: pathlib.Path, seed: int) -> str:
   """Damages one file or folder in `folder`; returns what was done."""
@@ -16,9 +25,10 @@ def do(folder: pathlib.Path, seed: int) -> str:
     kinds += ["cut", "empty", "flip", "flip", "garbage"]
   kind = str(rng.choice(kinds))
   if kind == "stray":
-    # A name that a checkpoint could have, and one that nothing has.
-    new = path.parent / str(rng.choice(["7", "latest", "stray", "1.tmp"]))
-    if not new.exists():
+    new = path.parent / str(rng.choice([*_STRAY_FOLDERS, *_STRAY_FILES]))
+    if new.name in _STRAY_FILES and not new.exists():
+      new.write_text(_STRAY_FILES[new.name])
+    elif not new.exists():
       new.mkdir()
       (new / "x").write_text("x")
   elif kind in ("delete", "swap"):

@@ -232,6 +232,11 @@ def edit(folder: pathlib.Path, change) -> None:
   path.write_text(json.dumps(config))
 
 
+def recode(folder: pathlib.Path, encoding: str) -> None:
+  path = folder / "config.json"
+  path.write_text(path.read_text(), encoding=encoding)
+
+
 def tensors(folder: pathlib.Path, change) -> None:
   path = folder / "classifier.safetensors"
   found = load_file(path)
@@ -243,7 +248,11 @@ def tensors(folder: pathlib.Path, change) -> None:
   ("spoil", "message"),
   [
     (lambda f: (f / "config.json").unlink(), "no model of splitner_jax"),
-    (lambda f: (f / "config.json").write_text("{"), "no model of splitner_jax"),
+    (lambda f: (f / "config.json").write_text("{"), "Expecting property name"),
+    (lambda f: (f / "config.json").write_text("[]"), "no model of splitner_j"),
+    (lambda f: (f / "config.json").write_text("[" * 200_000), "too deep"),
+    (lambda f: recode(f, "utf-8-sig"), "Unexpected UTF-8 BOM"),
+    (lambda f: recode(f, "utf-16"), "not UTF-8"),
     (lambda f: edit(f, lambda c: c.update(library="x")), "no model of spl"),
     (lambda f: edit(f, lambda c: c.update(format_version=5)), "is newer than"),
     (lambda f: edit(f, lambda c: c.pop("system")), "'system' is a required"),
@@ -374,6 +383,9 @@ def _put(path: str, value: Any):
     ("tasks.classifier.labels", ["person", "thing ", "location"]),
     ("tasks.classifier.labels", ["person", "th\ning", "location"]),
     ("tasks.classifier.labels", ["person", "", "location"]),
+    ("tasks.classifier.labels", ["person", "\ud800", "location"]),
+    ("tasks.detector.question", ["\ud800"]),
+    ("tasks.detector.question", ["two words"]),
     ("tasks.classifier.pooling", "max"),
     ("tasks.classifier.max_context", 0),
     ("tasks.classifier.question", ["What", "?"]),
@@ -391,12 +403,14 @@ def _put(path: str, value: Any):
     ("tasks.detector.encoder.activation", "swish"),
     ("decoding.temperature", 0),
     ("decoding.temperature", -1.0),
+    ("decoding.temperature", 1e-320),
     ("decoding.temperature", float("nan")),
     ("decoding.temperature", 10**400),
     ("decoding.outside_bias", "0"),
     ("decoding.thresholds.default", float("nan")),
     ("decoding.thresholds.per_type", {"thing": None}),
     ("decoding.thresholds.per_type", {"thing": 1.5}),
+    ("decoding.thresholds.per_type", {"Person": 0.5}),
     ("text_style.unit_words", -1),
     ("text_style.split_hyphens", "yes"),
   ],
@@ -409,6 +423,24 @@ def test_impossible_fields(copy: pathlib.Path, path: str, value: Any):
   assert "\n" not in message
   # The field is named; of NaN the line.
   assert path in message or "NaN is no number of JSON" in message
+
+
+@pytest.mark.parametrize(
+  ("task", "length", "least"), [("detector", 1, 140), ("classifier", 3, 132)]
+)
+def test_inputs_that_are_too_short(
+  copy: pathlib.Path, task: str, length: int, least: int
+):
+  edit(copy, _put(f"tasks.{task}.max_length", length))
+  with pytest.raises(UserError, match=f"{length} is too short.*least {least}"):
+    model_folder.load(str(copy))
+
+
+@pytest.mark.parametrize("version", ["4", 4.0, None, 0, True])
+def test_a_version_that_is_none(copy: pathlib.Path, version: Any):
+  edit(copy, _put("format_version", version))
+  with pytest.raises(UserError, match=f"format_version {version!r} is no num"):
+    model_folder.load(str(copy))
 
 
 def test_a_flipped_bit_of_the_fields(copy: pathlib.Path):

@@ -75,6 +75,56 @@ def test_whole_or_not_at_all(
   assert model_folder.load(str(copy)).card == trained.card
 
 
+_FULL = Exception("No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize(
+  ("error", "expected", "match"),
+  [
+    # As tokenizers say it.
+    (_FULL, UserError, r"new: cannot be written \(No space left on device\);"),
+    (ZeroDivisionError("x"), ZeroDivisionError, "x"),
+  ],
+)
+def test_nothing_is_left_of_a_new_model(
+  error: Exception,
+  expected: type[Exception],
+  match: str,
+  tmp_path: pathlib.Path,
+  trained: NerModel,
+  monkeypatch: pytest.MonkeyPatch,
+):
+  def save(_, folder: pathlib.Path):
+    (folder / "tokenizer.json").write_text("{")
+    raise error
+
+  tokenizer = trained.tasks["detector"].tokenizer
+  monkeypatch.setattr(type(tokenizer.fast), "save_pretrained", save)
+  with pytest.raises(expected, match=match):
+    model_folder.save(tmp_path / "new", trained)
+  assert not names(tmp_path)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_link_stays_one(
+  is_there: bool, tmp_path: pathlib.Path, trained: NerModel
+):
+  """As to another disk, to which nothing can be renamed."""
+  target, link = tmp_path / "disk" / "kept", tmp_path / "run" / "model"
+  link.parent.mkdir()
+  link.symlink_to(target)
+  if is_there:
+    target.mkdir(parents=True)
+  # What came of such a link before.
+  (link.parent / ".model.previous").symlink_to(target)
+  for card in ("one", "two"):
+    model_folder.save(link, dataclasses.replace(trained, card=card))
+    assert model_folder.load(str(link)).card == card
+    assert link.is_symlink()
+    assert names(target.parent)[0] == "kept"
+    assert "kept/config.json" in names(target.parent)
+
+
 def test_a_failed_rename_keeps_what_was_there(
   copy: pathlib.Path, trained: NerModel, monkeypatch: pytest.MonkeyPatch
 ):

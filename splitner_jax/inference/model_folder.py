@@ -12,29 +12,28 @@ import contextlib
 import dataclasses
 import functools
 import json
-import mmap
 import os
 import pathlib
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 
 import numpy as np
-import safetensors
 from flax import traverse_util
-from safetensors.numpy import load_file
 
 from splitner_jax.data.text import TextStyle
-from splitner_jax.inference import model_config, model_schema
+from splitner_jax.inference import model_config, model_files, model_schema
 from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.models.shapes import parameter_shapes
 from splitner_jax.pretrained.folders import TOKENIZER_FILES, folder_or_download
-from splitner_jax.pretrained.tensors import write_safetensors
+from splitner_jax.pretrained.tensors import (
+  read_safetensors,
+  write_safetensors,
+)
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.files import atomic_write
+from splitner_jax.runtime.files import atomic_write, writing
 from splitner_jax.runtime.json_text import parse
 from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.tasks import TASK_KINDS, AnyTask
@@ -59,7 +58,7 @@ def save(folder: str | os.PathLike[str], model: NerModel) -> None:
   Raises:
     UserError: there is another folder or file, or it cannot be written.
   """
-  folder = pathlib.Path(os.path.abspath(folder))
+  folder = _place(folder)
   _recover(folder)
   occupied = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
   if occupied and not _is_model(folder):
@@ -69,23 +68,34 @@ def save(folder: str | os.PathLike[str], model: NerModel) -> None:
     )
   new, previous = _beside(folder)
   try:
-    for left in (new, previous):
-      shutil.rmtree(left, ignore_errors=True)
-    new.mkdir(parents=True)
-    _write(new, model)
-    # One of the two is whole at any moment; see `_recover`.
-    with contextlib.suppress(FileNotFoundError):
-      folder.rename(previous)
-    new.rename(folder)
-  except OSError as e:
-    _recover(folder)
-    raise UserError(
-      f"{folder}: cannot be written ({e.strerror}); check the folder"
-    ) from e
-  finally:
-    if folder.exists():
+    with writing(folder):
       for left in (new, previous):
-        shutil.rmtree(left, ignore_errors=True)
+        _remove(left)
+      new.mkdir(parents=True)
+      _write(new, model)
+      # One of the two is whole at any moment; see `_recover`.
+      with contextlib.suppress(FileNotFoundError):
+        folder.rename(previous)
+      new.rename(folder)
+  finally:
+    _recover(folder)
+    for left in (new, previous):
+      if folder.exists() or not _is_model(left):
+        _remove(left)
+
+
+def _place(name: str | os.PathLike[str]) -> pathlib.Path:
+  """Where a folder is; of a link its target, which may be on another disk."""
+  path = os.path.abspath(name)
+  return pathlib.Path(os.path.realpath(path) if os.path.islink(path) else path)
+
+
+def _remove(folder: pathlib.Path) -> None:
+  """Removes what is there, of a link nothing but itself."""
+  if folder.is_symlink():
+    with contextlib.suppress(OSError):
+      folder.unlink()
+  shutil.rmtree(folder, ignore_errors=True)
 
 
 def _beside(folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
@@ -125,7 +135,7 @@ def save_decoding(folder: str | os.PathLike[str], decoding: Decoding) -> None:
 def _is_model(folder: pathlib.Path) -> bool:
   try:
     text = (folder / "config.json").read_bytes()
-    return json.loads(text)["library"] == "splitner_jax"
+    return parse(text)["library"] == "splitner_jax"
   except (OSError, ValueError, KeyError, TypeError):
     return False
 
@@ -155,64 +165,9 @@ def _write(folder: pathlib.Path, model: NerModel) -> None:
       {key: np.ascontiguousarray(x, np.float32) for key, x in flat.items()},
     )
   (folder / "README.md").write_text(model.card, encoding="utf-8")
-  files = {
-    path.relative_to(folder).as_posix(): _checksum(path)
-    for path in sorted(folder.rglob("*"))
-    if path.name.endswith(".safetensors") or path.name in TOKENIZER_FILES
-  }
-  text = _json(model_config.describe(model, places) | {"files": files})
+  files = {"files": model_files.checksums(folder)}
+  text = _json(model_config.describe(model, places) | files)
   atomic_write(folder / "config.json", [text])
-
-
-def _checksum(path: pathlib.Path) -> int:
-  """CRC-32, which damage does not keep; it is no seal."""
-  with path.open("rb") as file:
-    if not os.fstat(file.fileno()).st_size:
-      return 0  # Nothing can be mapped.
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-      return zlib.crc32(data)
-
-
-def _check_files(folder: pathlib.Path, checksums: Mapping[str, int]) -> None:
-  """Raises UserError if a file is not as it was saved."""
-  for name, checksum in checksums.items():
-    path = folder / name
-    try:
-      same = _checksum(path) == checksum
-    except FileNotFoundError:
-      raise UserError(f"{path}: is missing; get the folder again") from None
-    except OSError as e:
-      raise UserError(
-        f"{path}: cannot be read ({e.strerror}); get the folder again"
-      ) from e
-    if not same:
-      raise UserError(
-        f"{path}: is not as it was saved (another checksum than in "
-        "config.json); get the folder again"
-      )
-
-
-@contextlib.contextmanager
-def _checking(
-  folder: pathlib.Path, checksums: Mapping[str, int]
-) -> Iterator[None]:
-  """Checks the files: small ones before the block, weights beside it.
-
-  What is wrong with a file is said rather than what came of it.
-  """
-  weights = {
-    name: checksum
-    for name, checksum in checksums.items()
-    if name.endswith(".safetensors")
-  }
-  small = {n: c for n, c in checksums.items() if n not in weights}
-  _check_files(folder, small)
-  with ThreadPoolExecutor(1) as pool:
-    checked = pool.submit(_check_files, folder, weights)
-    try:
-      yield
-    finally:
-      checked.result()
 
 
 def _same(one: Tokenizer, other: Tokenizer) -> bool:
@@ -236,7 +191,7 @@ def load(name: str, *, compute_dtype: str = "auto") -> NerModel:
       them.
   """
   dtype = devices.compute_dtype(compute_dtype)
-  _recover(pathlib.Path(os.path.abspath(name)))
+  _recover(_place(name))
   folder = pathlib.Path(folder_or_download(str(name), _FILES))
   config = _read_config(folder)
   with _blamed_on(folder / "config.json"):
@@ -252,7 +207,7 @@ def load(name: str, *, compute_dtype: str = "auto") -> NerModel:
   files = config.get("files", {})
   tasks, params = {}, {}
   tokenizer = functools.cache(Tokenizer)  # Tasks may share one.
-  with _checking(folder, files):
+  with model_files.checking(folder, fields, files):
     for name, settings in fields.items():
       task = _make_task(folder, name, settings, dtype, tokenizer)
       if not files:
@@ -263,22 +218,36 @@ def load(name: str, *, compute_dtype: str = "auto") -> NerModel:
   text = ""
   if card_file.is_file():
     text = card_file.read_text("utf-8", errors="replace")
-  return NerModel(kind, tasks, params, decoding, text_style, text)
+  model = NerModel(kind, tasks, params, decoding, text_style, text)
+  with _blamed_on(folder / "config.json"):
+    unknown = sorted(decoding.thresholds.per_type.keys() - set(model.labels))
+    if unknown:
+      raise ValueError(
+        f"decoding.thresholds.per_type: the model has no type {unknown[0]!r}"
+      )
+  return model
 
 
 def _read_config(folder: pathlib.Path) -> Json:
   """The fields of config.json, in the newest format."""
   path = folder / "config.json"
-  if not _is_model(folder):
+  try:
+    text = path.read_bytes()
+  except OSError:
+    text = b"{}"
+  with _blamed_on(path):
+    config = parse(text)
+  if not isinstance(config, dict) or config.get("library") != "splitner_jax":
     raise UserError(
       f"{folder}: no model of splitner_jax: its config.json is missing or of "
       "something else; give the folder `model` of a training run"
     )
-  with _blamed_on(path):
-    config = parse(path.read_bytes())
   version = config.get("format_version")
   newest = model_config.FORMAT_VERSION
-  if not isinstance(version, int) or version > newest:
+  with _blamed_on(path):
+    if type(version) is not int or version < 1:
+      raise ValueError(f"format_version {version!r} is no number of a format")
+  if version > newest:
     raise UserError(
       f"{path}: format {version} is newer than this program reads ({newest}); "
       "upgrade splitner_jax"
@@ -341,13 +310,7 @@ def _read_params(path: pathlib.Path, task: AnyTask) -> Tree:
   """Parameters from a file, after a look at their names and shapes."""
   if not path.is_file():
     raise UserError(f"{path}: is missing; get the folder again")
-  try:
-    found = load_file(path)
-  except (safetensors.SafetensorError, OSError, KeyError, ValueError) as e:
-    reason = " ".join(str(e).split())
-    raise UserError(
-      f"{path}: cannot be read ({reason}); get the folder again"
-    ) from e
+  found = read_safetensors(str(path), "get the folder again")
   with _blamed_on(path.with_name("config.json")):
     wanted = parameter_shapes(task.model)
   odd = sorted(found.keys() ^ wanted.keys())

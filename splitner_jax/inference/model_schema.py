@@ -6,16 +6,19 @@ some; those of an encoder are its config's, and no others.
 
 import dataclasses
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
 
 from splitner_jax.data.tags import MODEL_SCHEMES
+from splitner_jax.data.words import check_word, label_fault
 from splitner_jax.inputs.mention_examples import CONTEXTS, PLACES
 from splitner_jax.inputs.questions import MENTION
 from splitner_jax.models.heads import POOLINGS
 from splitner_jax.models.transformer import ACTIVATIONS, EncoderConfig
 from splitner_jax.pretrained import FAMILIES
+from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Json
 from splitner_jax.tasks.from_settings import FEATURES
 from splitner_jax.tasks.tokens import LABELS_ON
@@ -26,13 +29,9 @@ _SIZE = {"type": "integer", "minimum": 1}
 _SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 _POSITIVE = {"type": "number", "exclusiveMinimum": 0}
 
-# A type is written into files of columns, where blanks end it.
-_LABEL = {
-  "type": "string",
-  "pattern": r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?\Z",
-}
+_LABEL = {"type": "string", "label": True}
 _LABELS = {"type": "array", "items": _LABEL, "uniqueItems": True}
-_WORDS = {"type": "array", "items": {"type": "string", "minLength": 1}}
+_WORDS = {"type": "array", "items": {"type": "string", "word": True}}
 
 # Fields of encoders whose name says more than their type.
 _ENCODER_FIELDS: Json = {
@@ -150,7 +149,8 @@ def _schema() -> Json:
   decoding = _object(
     {
       "outside_bias": {"type": "number"},
-      "temperature": _POSITIVE,
+      # Far below what is ever fitted; probabilities are finite.
+      "temperature": {"type": "number", "minimum": 0.001},
       "thresholds": thresholds,
     }
   )
@@ -183,8 +183,25 @@ def _is_number(_: object, value: object) -> bool:
   return -most <= value <= most
 
 
+def _label(_: object, wanted: bool, value: object, __: object) -> Iterator:
+  """The keyword of names of types."""
+  fault = label_fault(value) if wanted and isinstance(value, str) else ""
+  if fault:
+    yield jsonschema.ValidationError(f"{value!r} {fault}")
+
+
+def _word(_: object, wanted: bool, value: object, __: object) -> Iterator:
+  """The keyword of words."""
+  try:
+    if wanted and isinstance(value, str):
+      check_word(value, "question")
+  except UserError as e:
+    yield jsonschema.ValidationError(str(e))
+
+
 _Checker = jsonschema.validators.extend(
   jsonschema.Draft202012Validator,
+  {"label": _label, "word": _word},
   type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
     {"integer": _is_integer, "number": _is_number}
   ),

@@ -12,7 +12,7 @@ from splitner_jax.models.heads import TokenClassifier
 from splitner_jax.models.transformer import EncoderConfig
 from splitner_jax.pretrained import CheckpointHead
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.tasks.base import check_room, choice
+from splitner_jax.tasks.base import choice
 from splitner_jax.tasks.tokens import LABELS_ON, TokenTask
 
 FEATURES = ("char", "pattern", "pos")
@@ -186,8 +186,6 @@ def _token_task(
       )
     features = head.features
     vocabs = head.char_vocab_size, head.pattern_vocab_size
-  specials = 2 + (tokenizer.pairs.separators if double_sep else 1)
-  check_room(tokenizer, specials + int(tokenizer(questions).sizes().max()))
   return TokenTask(
     name=name,
     model=TokenClassifier(

@@ -65,6 +65,9 @@ class MentionTask:
   none_class: bool = False
   features: tuple[str, ...] = ()
 
+  def __post_init__(self):
+    check_room(self.tokenizer, 3 + self.tokenizer.pairs.separators)
+
   @property
   def logit_names(self) -> tuple[str, ...]:
     """What the logits stand for: the types, and NO_ENTITY if it is one."""
@@ -221,7 +224,6 @@ def span_classification(
   Raises:
     UserError: a setting has no meaning.
   """
-  check_room(tokenizer, 3 + tokenizer.pairs.separators)
   context, max_context = _context(settings)
   shared = choice("classifier.context", context, CONTEXTS) == "shared"
   # What a checkpoint learned is the paper's form.

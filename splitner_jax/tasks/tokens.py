@@ -20,7 +20,7 @@ from splitner_jax.models.heads import TokenClassifier
 from splitner_jax.models.transformer import EncoderConfig
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Json
-from splitner_jax.tasks.base import ForwardFn, log_softmax
+from splitner_jax.tasks.base import ForwardFn, check_room, log_softmax
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.overlaps import resolve_overlaps_by_score
 
@@ -66,6 +66,10 @@ class TokenTask:
   asked: tuple[str, ...] = ()
   pos_tags: tuple[str, ...] = ()
   double_sep: bool = False
+
+  def __post_init__(self):
+    longest = int(self.tokenizer(self.questions).sizes().max())
+    check_room(self.tokenizer, 2 + self._separators + longest)
 
   @property
   def labels(self) -> tuple[str, ...]:
