@@ -1,6 +1,7 @@
 """The files of a model's folder, and whether they are as they were saved."""
 
 import contextlib
+import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
