@@ -121,7 +121,7 @@ def run(config: ConfigDict, options: Options) -> Json:
       for axis, value, point in points(options)
     ]
     dtype = devices.compute_dtype(config.compute_dtype)
-    peak = flops.matmul_flops_per_s(dtype)
+    product = flops.MatrixProduct(dtype)
     report: Json = {
       "format": 1,
       "version": splitner_jax.__version__,
@@ -131,13 +131,12 @@ def run(config: ConfigDict, options: Options) -> Json:
         "backend": jax.default_backend(),
         "devices": devices.device_count(),
         "dtype": dtype,
-        "matmul_flops_per_s": peak,
       },
     }
     with bar(total=1 + len(grid), desc="benchmark", unit="workload") as shown:
-      common = options.settings, clock, peak, shown.set_postfix_str
+      common = options.settings, clock, product, shown.set_postfix_str
       report |= Measuring(real, *common).run(closer=True)
-      _write(report, clock, options.output)
+      _write(report, clock, product, options.output)
       shown.update()
       for axis, value, workload in grid:
         found = Measuring(workload, *common).run(closer=False)
@@ -145,13 +144,19 @@ def run(config: ConfigDict, options: Options) -> Json:
           rows = report.setdefault("grid", {"base": Point()._asdict()})
           row = {"value": value, "systems": found["systems"]}
           rows.setdefault(axis, []).append(row)
-        _write(report, clock, options.output)
+        _write(report, clock, product, options.output)
         shown.update()
   return report
 
 
-def _write(report: Json, clock: Clock, output: pathlib.Path) -> None:
+def _write(
+  report: Json,
+  clock: Clock,
+  product: flops.MatrixProduct,
+  output: pathlib.Path,
+) -> None:
   """What there is so far."""
+  report["machine"]["matmul_flops_per_s"] = product.flops_per_s
   report["machine"]["process_peak_bytes"] = memory.peak_bytes()
   if clock.left_out:
     report["left_out"] = clock.left_out

@@ -15,6 +15,7 @@ from splitner_jax.experiment.task_specs import Experiment, prepare
 from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.runtime.types import Json
 from splitner_jax.throughput import figures, latency, parts, tagging, training
+from splitner_jax.throughput.flops import MatrixProduct
 from splitner_jax.throughput.sides import Side
 from splitner_jax.throughput.turns import LEAST_TURNS, take_turns
 from splitner_jax.throughput.workloads import Workload
@@ -104,7 +105,7 @@ class Measuring:
     workload: Workload,
     settings: Settings,
     clock: Clock,
-    peak_flops_per_s: float,
+    product: MatrixProduct,
     say: Callable[[str], None],
   ):
     """Makes the systems; nothing is compiled yet.
@@ -113,11 +114,11 @@ class Measuring:
       workload: what is read.
       settings: what is measured.
       clock: says when to stop.
-      peak_flops_per_s: of the machine.
+      product: takes its turns with the others, whose use of it is measured.
       say: is told what is going on.
     """
     self._workload, self._settings = workload, settings
-    self._clock, self._peak = clock, peak_flops_per_s
+    self._clock, self._product = clock, product
     self._say = lambda what: say(f"{workload.corpus.name}: {what}")
     self._runs = {
       system: _experiment(workload, system)
@@ -282,21 +283,26 @@ class Measuring:
   ) -> dict[str, dict[str, float]]:
     """Measures the sides of a phase; seconds of a step of each task."""
     self._say(f"{phase}, taking turns")
-    taken = take_turns(
-      {
-        (system, task): side.act
-        for system, tasks in sides.items()
-        for task, side in tasks.items()
-      },
-      self._clock.share(self._settings.seconds),
-    )
+    if not sides:
+      return {}
+    acts: dict[tuple[str, str], Callable[[], object]] = {
+      (system, task): side.act
+      for system, tasks in sides.items()
+      for task, side in tasks.items()
+    }
+    acts["", "product"] = self._product.act
+    taken = take_turns(acts, self._clock.share(self._settings.seconds))
     tokens, passes = self._tokens(sentences), {}
     for system, tasks in sides.items():
       passes[system] = figures.pass_seconds(
         tasks, {task: taken[system, task] for task in tasks}
       )
       self._of(system)[phase] = figures.phase(
-        tasks, passes[system], len(sentences), tokens, self._peak
+        tasks,
+        passes[system],
+        len(sentences),
+        tokens,
+        self._product.flops_per_s,
       )
     usual, quartiles = figures.ratios(passes)
     for key, found in (
