@@ -117,5 +117,3 @@ def test_own_files_need_no_config(tmp_path: pathlib.Path) -> None:
   assert _check("--config=configs/files.py:single_seqtag", *files) == shown
   fields = [f"--config.data.{option[2:]}" for option in files]
   assert _check("--config=configs/files.py", *fields) == shown
-  # What is given last and shortest wins.
-  assert _check("--config.data.dev=no.tsv", *files) == shown

@@ -149,9 +149,9 @@ def whole_run(session_cache: pathlib.Path, tmp_path_factory):
   """Config and folder of a run on all devices of this process."""
   settings = runs.finished(session_cache / "tiny")[0] / "config.json"
   config = wnut17.get_config()
-  fields = flat(json.loads(settings.read_text()))
-  del fields["content_hash"]
-  config.update_from_flattened_dict(fields)
+  fields = json.loads(settings.read_text())
+  del fields["content_hash"], fields["sources"]
+  config.update_from_flattened_dict(flat(fields))
   folder = tmp_path_factory.mktemp("whole") / "run"
   run.run(config, folder)
   return config, folder

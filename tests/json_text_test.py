@@ -13,7 +13,8 @@ def test_text_and_bytes():
 @pytest.mark.parametrize(
   ("text", "reason"),
   [
-    ("{", "Expecting property name enclosed in double quotes, line 1"),
+    ("{", "Expecting property name enclosed in double quotes"),
+    ("{\n", "Expecting property name enclosed in double quotes, line 2"),
     ('{"a": 1, "a": 2}', "key 'a' appears twice"),
     ("[NaN]", "NaN is no number of JSON"),
     ("[" * 200_000, "too deep"),

@@ -311,7 +311,7 @@ def test_export(tmp_path: pathlib.Path) -> None:
     (os, "replace", OSError(28, "No space left on device")),
     (
       safetensors_numpy,
-      "save_file",
+      "save",
       safetensors.SafetensorError(
         "Error while serializing: I/O error: No space left on device (os "
         "error 28)"

@@ -128,6 +128,7 @@ def test_training(result):
 def test_says_what_was_run(result, workdir, corpus):
   kept = json.loads((workdir / "config.json").read_text())
   assert kept.pop("content_hash") == corpus.content_hash
+  assert set(kept.pop("sources")) == {"detector", "classifier"}
   assert result["config"] == kept
   assert len(result["devices"]) == 2
   assert result["corpus"]["content_hash"] == corpus.content_hash

@@ -103,11 +103,11 @@ def test_without_epochs_it_is_the_model(session_cache, tmp_path):
     f"--config.backbone={folder / 'backbone'}",
     f"--config.data.dir={folder / 'data'}",
     *("--config.epochs=0", "--config.max_length=160"),
-    *("--config.detector.question=", "--config.detector.features=none"),
     f"--config.start_from={done / 'model'}",
   ]
+  detector = ["--config.detector.question=", "--config.detector.features=none"]
   process = subprocess.run(
-    [*command, f"--workdir={tmp_path / 'again'}"],
+    [*command, *detector, f"--workdir={tmp_path / 'again'}"],
     cwd=runs.ROOT,
     capture_output=True,
     text=True,
