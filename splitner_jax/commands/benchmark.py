@@ -68,7 +68,7 @@ def define_flags() -> None:
 
 
 def _numbers(flag: str) -> tuple[float, ...]:
-  """The values of a list flag; whole ones as integers."""
+  """The values of a list flag, in order; whole ones as integers."""
   found = []
   for text in getattr(flags.FLAGS, flag):
     try:
@@ -79,7 +79,7 @@ def _numbers(flag: str) -> tuple[float, ...]:
     if not whole and flag != "mentions_per_100_tokens":
       raise UserError(f"--{flag}: {text} is no whole number")
     found.append(int(value) if whole else value)
-  return tuple(found)
+  return tuple(sorted(set(found)))
 
 
 def check_flags() -> None:
