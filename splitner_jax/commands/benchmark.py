@@ -97,8 +97,8 @@ def main(argv: list[str]) -> None:
   from splitner_jax.throughput.measuring import Settings
 
   start_log()
-  # Each system would tell of its corpus and its plan.
-  logging.getLogger("splitner_jax").setLevel(logging.WARNING)
+  # Each system would tell of its corpus, its plan, and a borrowed tokenizer.
+  logging.getLogger("splitner_jax").setLevel(logging.ERROR)
   values = flags.FLAGS
   axes = {
     "tokens": _numbers("lengths"),
