@@ -133,6 +133,7 @@ def test_what_is_read_first_is_the_ratios(report):
   head, _, *rows = _rows(table)
   heads = "ratio, token ratio, reached, weighted token ratio, paper's ratio"
   assert head == ["phase", "against", *heads.split(", ")]
+  assert text.startswith("# Throughput on demo, as in the paper's Table 3\n")
   single = ["3.50 (3.41 to 3.62)", "3.80", "92.1 %", "4.15", "5.69"]
   assert rows == [
     ["training", "Single(QA)", *single],

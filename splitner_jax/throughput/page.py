@@ -65,7 +65,8 @@ def markdown(
     report: what stands in `benchmark.json`.
     paper: the paper's ratios on this corpus, by phase and system.
   """
-  parts = [f"# Throughput on {report['workload']['name']}"]
+  table = ", as in the paper's Table 3" if paper else ""
+  parts = [f"# Throughput on {report['workload']['name']}{table}"]
   parts += _ratios(report, paper)
   for phase, title in plots.PHASES.items():
     parts += _section(title, _systems(report, phase))
