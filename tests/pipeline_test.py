@@ -334,3 +334,17 @@ def test_an_error_in_the_model_is_raised_where_texts_are_read():
   capitals.encode = fail
   with pytest.raises(ZeroDivisionError):
     ner.predict("Ana")
+
+
+def test_sentences_of_several_texts_at_once():
+  ner, capitals = fake(decoding=Decoding(thresholds=Thresholds(0.9)))
+  texts = ["Ana left. Bo Ek\ud83d too.", "so OSLO"]
+  rows = [words for text in texts for words in ner.sentences(text)]
+  assert ner.model is capitals  # type: ignore[comparison-overlap]
+  assert [[(*m,) for m in row] for row in ner.mentions(rows)] == [
+    [(0, 1, "name", 0.5)],
+    [(0, 2, "name", 0.6)],
+    [(1, 2, "WORLD", 0.5)],
+  ]
+  assert capitals.words == [10]
+  assert "\ufffd" in [word.text for word in rows[1]]

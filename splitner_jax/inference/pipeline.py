@@ -223,6 +223,11 @@ class SplitNER:
         ) from e
 
   @property
+  def model(self) -> "NerModel":
+    """What tags."""
+    return self._model
+
+  @property
   def labels(self) -> tuple[str, ...]:
     """The entity types."""
     return self._model.labels
@@ -324,14 +329,31 @@ class SplitNER:
 
   def sentences(self, text: str) -> Iterator[list[Word]]:
     """The words of each sentence of a text, as the model reads them."""
+    # Half a character is nothing that a tokenizer takes.
+    text = _SURROGATE.sub("\ufffd", text)
     return text_lib.sentences(text, self._model.text_style)
+
+  def mentions(
+    self, sentences: Sequence[Sequence[Word]]
+  ) -> list[list[ScoredSpan]]:
+    """All that is found in sentences, whatever its score; in words.
+
+    For who puts sentences of several texts together: they are run at once.
+
+    Args:
+      sentences: of texts, as the method of this name gives them.
+    """
+    read = [Sentence(tuple(w.text for w in words)) for words in sentences]
+    everything = dataclasses.replace(
+      self._model.decoding, thresholds=Thresholds()
+    )
+    return self._predictor.predict(
+      read, self._predictor.encode(read), decoding=everything, batch_size=None
+    )
 
   def _start(self, given: str | Sequence[str], index: int) -> _Tagged:
     if isinstance(given, str):
-      # Half a character is nothing that a tokenizer takes.
-      return _Tagged(
-        given, self.sentences(_SURROGATE.sub("\ufffd", given)), words=False
-      )
+      return _Tagged(given, self.sentences(given), words=False)
     if not isinstance(given, Iterable):
       raise UserError(
         f"text {index}: is {given!r}, neither a string nor a list of words"
