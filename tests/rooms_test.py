@@ -19,6 +19,7 @@ _FLOORS = (
   "training",
   "experiment",
   "throughput",
+  "serving",
   "commands",
   "reproduce",
 )

@@ -1,0 +1,141 @@
+"""What a caller asks: a body of JSON, checked, and the answer to it."""
+
+import dataclasses
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from splitner_jax.evaluation.thresholds import Thresholds
+from splitner_jax.inference.pipeline import Entity
+from splitner_jax.runtime.json_text import parse
+from splitner_jax.runtime.types import Json
+
+# Of what a caller sent, in a message to him.
+_SHOWN = 100
+
+
+class QuestionError(ValueError):
+  """A body that is no question.
+
+  Attributes:
+    field: that is wrong; `body` if it is no field's fault.
+  """
+
+  def __init__(self, field: str, message: str):
+    super().__init__(message)
+    self.field = field[:_SHOWN]
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+  """What is asked of the model.
+
+  Attributes:
+    texts: to be tagged.
+    is_single: whether it was one `text`, no list.
+    thresholds: the caller's; None: the model's.
+    labels: the types that are asked for; None: all.
+  """
+
+  texts: Sequence[str]
+  is_single: bool
+  thresholds: Thresholds | None
+  labels: Collection[str] | None
+
+  def answer(
+    self, found: Sequence[Sequence[Entity]], thresholds: Thresholds
+  ) -> Json:
+    """The body of the answer, as `SplitNER.predict` would choose entities.
+
+    Args:
+      found: all entities of each text.
+      thresholds: the model's.
+    """
+    least = self.thresholds or thresholds
+    rows = [
+      [
+        _described(e)
+        for e in row
+        if e.score >= least.of(e.label)
+        and (self.labels is None or e.label in self.labels)
+      ]
+      for row in found
+    ]
+    return {"entities": rows[0] if self.is_single else rows}
+
+
+def _described(entity: Entity) -> Json:
+  return {k: v for k, v in entity._asdict().items() if v is not None}
+
+
+def read(body: bytes, known: Sequence[str]) -> Question:
+  """Reads the body of a request.
+
+  Args:
+    body: JSON.
+    known: the model's types.
+
+  Raises:
+    QuestionError: it is something else than the API describes.
+  """
+  try:
+    fields = parse(body)
+  except ValueError as e:
+    raise QuestionError("body", f"no JSON: {_shown(str(e))}") from None
+  if not isinstance(fields, dict):
+    raise QuestionError("body", "is no object; give one with text or texts")
+  for name in fields:
+    if name not in ("text", "texts", "threshold", "labels"):
+      raise QuestionError(
+        name,
+        f"{_shown(name)!r} is no field; there are text or texts, threshold, "
+        "labels",
+      )
+  if "text" in fields and "texts" in fields:
+    raise QuestionError("texts", "is there beside text; give one of them")
+  if "text" not in fields and "texts" not in fields:
+    raise QuestionError("text", "is missing; give text or texts")
+  single = "text" in fields
+  texts = [fields["text"]] if single else _strings("texts", fields["texts"])
+  if single and not isinstance(texts[0], str):
+    raise QuestionError("text", "is no string")
+  threshold, labels = fields.get("threshold"), fields.get("labels")
+  return Question(
+    texts,
+    single,
+    None if threshold is None else Thresholds(_score(threshold)),
+    None if labels is None else _known(_strings("labels", labels), known),
+  )
+
+
+def _shown(text: str) -> str:
+  return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _strings(field: str, value: Any) -> list[str]:
+  if not isinstance(value, list):
+    raise QuestionError(field, "is no list of strings")
+  for i, item in enumerate(value):
+    if not isinstance(item, str):
+      raise QuestionError(field, f"{field}[{i}] is no string")
+  return value
+
+
+def _score(value: Any) -> float:
+  if isinstance(value, bool) or not isinstance(value, int | float):
+    raise QuestionError("threshold", "is no number")
+  if not 0 <= value <= 1:
+    raise QuestionError("threshold", "is no score; give one from 0 to 1")
+  return float(value)
+
+
+def _known(labels: Iterable[str], known: Sequence[str]) -> frozenset[str]:
+  found = frozenset(labels)
+  if not found:
+    raise QuestionError("labels", "is empty; leave it out for all types")
+  unknown = sorted(found - set(known))
+  if unknown:
+    raise QuestionError(
+      "labels",
+      f"{_shown(unknown[0])!r} is none of the types, {', '.join(known)}",
+    )
+  return found
