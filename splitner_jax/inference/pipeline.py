@@ -17,7 +17,7 @@ from splitner_jax.runtime.errors import UserError
 # JAX is imported with the first model: whoever imports this module, or asks
 # the command line for help, need not wait for it.
 if TYPE_CHECKING:
-  from splitner_jax.inference.ner_model import NerModel, Predictor
+  from splitner_jax.inference.ner_model import Explained, NerModel, Predictor
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -335,7 +335,7 @@ class SplitNER:
 
   def mentions(
     self, sentences: Sequence[Sequence[Word]]
-  ) -> list[list[ScoredSpan]]:
+  ) -> list[list["Explained"]]:
     """All that is found in sentences, whatever its score; in words.
 
     For who puts sentences of several texts together: they are run at once.
@@ -347,9 +347,7 @@ class SplitNER:
     everything = dataclasses.replace(
       self._model.decoding, thresholds=Thresholds()
     )
-    return self._predictor.predict(
-      read, self._predictor.encode(read), decoding=everything, batch_size=None
-    )
+    return self._predictor.explain(read, everything)
 
   def _start(self, given: str | Sequence[str], index: int) -> _Tagged:
     if isinstance(given, str):

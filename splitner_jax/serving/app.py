@@ -4,8 +4,10 @@ import asyncio
 import dataclasses
 import hmac
 import json
+import math
+import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -28,8 +30,14 @@ from splitner_jax.serving.batching import (
   logged,
 )
 
-_OPEN = ("/health", "/ready")
-"""What needs no token."""
+_PAGE = pathlib.Path(__file__).parent / "page"
+_MEDIA_TYPES = {
+  ".css": "text/css",
+  ".html": "text/html",
+  ".js": "text/javascript",
+}
+_POLICY = "default-src 'self'; img-src data:; frame-ancestors 'none'"
+"""The page asks nobody but the server that it came from."""
 _GONE = 499
 """How a request is counted whose client has left."""
 # How long the rest of a body that is not wanted is read, so that its sender
@@ -88,8 +96,9 @@ def make(service: Service) -> ASGIApp:
     try:
       job = batcher.submit(asked.texts)
     except FullError:
+      seconds = max(1, math.ceil(batcher.seconds_to_go()))
       raise HTTPException(
-        429, "the queue is full; come again", {"Retry-After": "1"}
+        429, "the queue is full; come again", {"Retry-After": str(seconds)}
       ) from None
     except ClosedError:
       raise HTTPException(503, "not ready, or ending") from None
@@ -133,6 +142,7 @@ def make(service: Service) -> ASGIApp:
     assert isinstance(error, HTTPException)
     return _error(error)
 
+  page = list(_page())
   routes = [
     Route("/predict", predict, methods=["POST"]),
     Route("/model", model),
@@ -140,16 +150,36 @@ def make(service: Service) -> ASGIApp:
     Route("/ready", ready),
     Route("/metrics", metrics),
     Route("/openapi.json", description),
+    *page,
   ]
+  open_to_all = {"/health", "/ready", *(r.path for r in page)}
   app = Starlette(
     routes=routes,
     middleware=[
-      Middleware(_Surround, service, {r.path for r in routes}),
+      Middleware(_Surround, service, {r.path for r in routes}, open_to_all),
     ],
     exception_handlers={HTTPException: refused},
   )
   app.router.redirect_slashes = False
   return app
+
+
+def _page() -> Iterator[Route]:
+  """The files of the page for people, each at its name, the first at /."""
+
+  def route(file: pathlib.Path) -> Route:
+    content = file.read_bytes()
+    kind = _MEDIA_TYPES[file.suffix]
+    headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
+
+    async def endpoint(_: Request) -> Response:
+      return Response(content, headers=headers, media_type=kind)
+
+    is_first = file.name == "index.html"
+    path = "/" if is_first else f"/{file.name}"
+    return Route(path, endpoint, include_in_schema=False)
+
+  return map(route, _PAGE.iterdir())
 
 
 def _facts(ner: SplitNER) -> Json:
@@ -198,10 +228,13 @@ async def _left(request: Request) -> None:
 class _Surround:
   """Around each request: token, counters, internal errors, unread bodies."""
 
-  def __init__(self, app: ASGIApp, service: Service, paths: set[str]):
+  def __init__(
+    self, app: ASGIApp, service: Service, paths: set[str], open_to_all: set[str]
+  ):
     self._app = app
     self._service = service
     self._paths = paths
+    self._open = open_to_all
 
   async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] != "http":  # The start and end of the process.
@@ -232,7 +265,7 @@ class _Surround:
 
   def _is_allowed(self, request: Request) -> bool:
     token = self._service.token
-    if not token or request.url.path in _OPEN:
+    if not token or request.url.path in self._open:
       return True
     given = request.headers.get("authorization", "").encode("latin-1")
     scheme, _, value = given.partition(b" ")

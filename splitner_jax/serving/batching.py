@@ -9,14 +9,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 
-from splitner_jax.data.sentences import ScoredSpan
 from splitner_jax.data.text import Word
+from splitner_jax.inference.ner_model import Explained
 from splitner_jax.inference.pipeline import Entity, SplitNER
+from splitner_jax.tasks.systems import Steps
 
 log = logging.getLogger(__name__)
 
 # Words of one request before it is the next one's turn.
 _TURN = 100
+# Batches that the pace is a mean of, about.
+_PACES = 8
 
 
 class FullError(Exception):
@@ -69,21 +72,35 @@ class Batch:
 _Piece = tuple[int, list[Word]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Found:
+  """What was found in a text.
+
+  Attributes:
+    entities: all of them, whatever their scores and types.
+    steps: of each, where the system has two.
+    sentences: the words of each, as the model read them.
+  """
+
+  entities: list[Entity] = dataclasses.field(default_factory=list)
+  steps: list[Steps | None] = dataclasses.field(default_factory=list)
+  sentences: list[list[Word]] = dataclasses.field(default_factory=list)
+
+
 class Job:
   """The texts of a request on their way.
 
   Attributes:
-    answer: the entities of each text, all that were found, whatever their
-      scores and types.
+    answer: what was found in each text.
     characters: of all texts.
     has_more: whether there is something left to take.
   """
 
   def __init__(self, texts: Sequence[str], ner: SplitNER):
-    self.answer: Future[list[list[Entity]]] = Future()
+    self.answer: Future[list[Found]] = Future()
     self.characters = sum(map(len, texts))
     self.texts = texts
-    self._found: list[list[Entity]] = [[] for _ in texts]
+    self._found = [Found() for _ in texts]
     self._pieces = self._split(ner)
     self._next: _Piece | None = None
     self.has_more = True
@@ -116,12 +133,15 @@ class Job:
     self._next, self.has_more = piece, piece is not None
     return taken, words, texts
 
-  def add(self, piece: _Piece, spans: Iterable[ScoredSpan]) -> None:
+  def add(self, piece: _Piece, mentions: Iterable[Explained]) -> None:
     """Takes what was found in a sentence."""
     i, words = piece
-    for first, end, label, score in spans:
+    text, found = self.texts[i], self._found[i]
+    found.sentences.append(words)
+    for (first, end, label, score), steps in mentions:
       a, b = words[first].start, words[end - 1].end
-      self._found[i].append(Entity(self.texts[i][a:b], label, a, b, score))
+      found.entities.append(Entity(text[a:b], label, a, b, score))
+      found.steps.append(steps)
 
   def finish(self) -> None:
     """Answers, if anyone still waits."""
@@ -164,6 +184,7 @@ class Batcher:
     self._waiting: deque[Job] = deque()
     self._changed = threading.Condition()
     self._closed = False
+    self._pace = 0.0  # Seconds a character.
     self._warm = threading.Event()
     self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -175,6 +196,11 @@ class Batcher:
   def is_ready(self) -> bool:
     """Whether it takes requests."""
     return self._warm.is_set() and not self._closed
+
+  def seconds_to_go(self) -> float:
+    """How long what waits now will take, at the pace of the last batches."""
+    with self._changed:
+      return self._pace * sum(job.characters for job in self._waiting)
 
   def start(self) -> None:
     """Warms the model up in the thread, then takes requests."""
@@ -265,9 +291,14 @@ class Batcher:
           self._waiting.append(job)
     sentences = [words for _, (_, words) in pieces]
     # All that is found: each caller has a threshold and types of his own.
+    start = time.monotonic()
     found = self._ner.mentions(sentences) if sentences else []
+    seconds = time.monotonic() - start
     for (job, piece), spans in zip(pieces, found, strict=True):
       job.add(piece, spans)
+    if sentences:
+      read = sum(words[-1].end - words[0].start for words in sentences)
+      self._pace += (seconds / read - self._pace) / _PACES
     if jobs:
       self._on_batch(Batch(len(jobs), texts, words))
     for job in jobs:

@@ -3,6 +3,7 @@
 import splitner_jax
 from splitner_jax.runtime.types import Json
 
+_SCORE = {"type": "number", "minimum": 0, "maximum": 1}
 _ENTITY = {
   "type": "object",
   "required": ["text", "label", "start", "end", "score"],
@@ -15,10 +16,38 @@ _ENTITY = {
       "description": "the first character (Unicode code point)",
     },
     "end": {"type": "integer", "description": "exclusive"},
-    "score": {"type": "number", "minimum": 0, "maximum": 1},
+    "score": _SCORE,
+    "span_score": {
+      **_SCORE,
+      "description": "with details, of a system of two steps: the first one's",
+    },
+    "types": {
+      "type": "array",
+      "description": "likewise: the second one's likeliest, the label first; "
+      "the label is empty for no entity",
+      "items": {
+        "type": "object",
+        "required": ["label", "score"],
+        "additionalProperties": False,
+        "properties": {"label": {"type": "string"}, "score": _SCORE},
+      },
+    },
   },
 }
 _ENTITIES = {"type": "array", "items": {"$ref": "#/components/schemas/Entity"}}
+_SENTENCES = {
+  "type": "array",
+  "description": "with details: start and end of each word of each sentence",
+  "items": {
+    "type": "array",
+    "items": {
+      "type": "array",
+      "items": {"type": "integer"},
+      "minItems": 2,
+      "maxItems": 2,
+    },
+  },
+}
 _ERROR = {
   "type": "object",
   "required": ["detail"],
@@ -40,6 +69,11 @@ _OPTIONS = {
     "items": {"type": "string"},
     "minItems": 1,
     "description": "only these types",
+  },
+  "details": {
+    "type": ["boolean", "null"],
+    "description": "whether the answer has the scores of both steps, and the "
+    "words that the model read",
   },
 }
 _REFUSALS = {
@@ -111,8 +145,11 @@ def document() -> Json:
           "required": ["entities"],
           "properties": {
             "entities": {
-              "oneOf": [_ENTITIES, {"type": "array", "items": _ENTITIES}]
-            }
+              "anyOf": [_ENTITIES, {"type": "array", "items": _ENTITIES}]
+            },
+            "sentences": {
+              "anyOf": [_SENTENCES, {"type": "array", "items": _SENTENCES}]
+            },
           },
         },
       ),

@@ -1,13 +1,13 @@
 """What a caller asks: a body of JSON, checked, and the answer to it."""
 
 import dataclasses
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from splitner_jax.evaluation.thresholds import Thresholds
-from splitner_jax.inference.pipeline import Entity
 from splitner_jax.runtime.json_text import parse
 from splitner_jax.runtime.types import Json
+from splitner_jax.serving.batching import Found
 
 # Of what a caller sent, in a message to him.
 _SHOWN = 100
@@ -34,37 +34,46 @@ class Question:
     is_single: whether it was one `text`, no list.
     thresholds: the caller's; None: the model's.
     labels: the types that are asked for; None: all.
+    details: whether the answer has the scores of both steps, and the words.
   """
 
   texts: Sequence[str]
   is_single: bool
   thresholds: Thresholds | None
   labels: Collection[str] | None
+  details: bool = False
 
-  def answer(
-    self, found: Sequence[Sequence[Entity]], thresholds: Thresholds
-  ) -> Json:
+  def answer(self, found: Sequence[Found], thresholds: Thresholds) -> Json:
     """The body of the answer, as `SplitNER.predict` would choose entities.
 
     Args:
-      found: all entities of each text.
+      found: in each text.
       thresholds: the model's.
     """
     least = self.thresholds or thresholds
-    rows = [
-      [
-        _described(e)
-        for e in row
-        if e.score >= least.of(e.label)
-        and (self.labels is None or e.label in self.labels)
+    rows = [list(self._entities(each, least)) for each in found]
+    body: Json = {"entities": rows[0] if self.is_single else rows}
+    if self.details:
+      words = [
+        [[w[1:] for w in sentence] for sentence in each.sentences]
+        for each in found
       ]
-      for row in found
-    ]
-    return {"entities": rows[0] if self.is_single else rows}
+      body["sentences"] = words[0] if self.is_single else words
+    return body
 
-
-def _described(entity: Entity) -> Json:
-  return {k: v for k, v in entity._asdict().items() if v is not None}
+  def _entities(self, found: Found, least: Thresholds) -> Iterator[Json]:
+    for entity, steps in zip(found.entities, found.steps, strict=True):
+      if entity.score < least.of(entity.label):
+        continue
+      if self.labels is not None and entity.label not in self.labels:
+        continue
+      fields = {k: v for k, v in entity._asdict().items() if v is not None}
+      if self.details and steps:
+        fields["span_score"] = steps.span
+        fields["types"] = [
+          {"label": label, "score": score} for label, score in steps.types
+        ]
+      yield fields
 
 
 def read(body: bytes, known: Sequence[str]) -> Question:
@@ -84,11 +93,11 @@ def read(body: bytes, known: Sequence[str]) -> Question:
   if not isinstance(fields, dict):
     raise QuestionError("body", "is no object; give one with text or texts")
   for name in fields:
-    if name not in ("text", "texts", "threshold", "labels"):
+    if name not in ("text", "texts", "threshold", "labels", "details"):
       raise QuestionError(
         name,
         f"{_shown(name)!r} is no field; there are text or texts, threshold, "
-        "labels",
+        "labels, details",
       )
   if "text" in fields and "texts" in fields:
     raise QuestionError("texts", "is there beside text; give one of them")
@@ -99,11 +108,15 @@ def read(body: bytes, known: Sequence[str]) -> Question:
   if single and not isinstance(texts[0], str):
     raise QuestionError("text", "is no string")
   threshold, labels = fields.get("threshold"), fields.get("labels")
+  details = fields.get("details")
+  if not (details is None or isinstance(details, bool)):
+    raise QuestionError("details", "is neither true nor false")
   return Question(
     texts,
     single,
     None if threshold is None else Thresholds(_score(threshold)),
     None if labels is None else _known(_strings("labels", labels), known),
+    bool(details),
   )
 
 

@@ -32,6 +32,8 @@ from splitner_jax.tasks.decoding import Decoding
 
 log = logging.getLogger(__name__)
 
+_LIKELIEST = 4
+"""Types of a mention that `ranked` gives at most."""
 NO_ENTITY = ""
 """The label of a span that is no mention."""
 
@@ -151,6 +153,18 @@ class MentionTask:
     return [
       (self.logit_names[label], score)
       for label, score in zip(best.tolist(), scores.tolist(), strict=True)
+    ]
+
+  def ranked(
+    self, logits: np.ndarray, temperature: float = 1.0
+  ) -> list[list[tuple[str, float]]]:
+    """The likeliest types of each mention, as `classes` has the first."""
+    best = np.argsort(-logits, axis=-1, kind="stable")[:, :_LIKELIEST]
+    scores = np.exp(log_softmax(logits / temperature))
+    scores = np.take_along_axis(scores, best, axis=-1)
+    return [
+      [(self.logit_names[i], score) for i, score in zip(*row, strict=True)]
+      for row in zip(best.tolist(), scores.tolist(), strict=True)
     ]
 
   def describe(self) -> Json:

@@ -10,6 +10,7 @@ from typing import Any
 from splitner_jax.tasks.systems.base import (
   DetectionReading,
   Prediction,
+  Steps,
   SystemKind,
   TypeLogits,
 )
@@ -32,6 +33,7 @@ __all__ = [
   "SYSTEMS",
   "DetectionReading",
   "Prediction",
+  "Steps",
   "SystemKind",
   "TypeLogits",
   "register",

@@ -51,6 +51,19 @@ class TypeLogits(NamedTuple):
   classes: np.ndarray
 
 
+class Steps(NamedTuple):
+  """What both steps say of a mention; its score is the product.
+
+  Attributes:
+    span: the probability that it is a mention.
+    types: the likeliest types with their probabilities, given that it is one;
+      the first is the mention's.
+  """
+
+  span: float
+  types: Sequence[tuple[str, float]]
+
+
 @dataclasses.dataclass(frozen=True)
 class DetectionReading:
   """What the task that finds the spans says of sentences.
@@ -148,6 +161,24 @@ class SystemKind(abc.ABC, Generic[Reading]):
     """Scores of parts of the system, as `report.json` has them."""
     del tasks, forwards, sentences
     return {}
+
+  def steps(
+    self,
+    tasks: Tasks,
+    reading: Reading,
+    decoding: Decoding,
+    mentions: Mentions,
+  ) -> list[list[Steps | None]]:
+    """What is behind each mention's score; None if the kind has one step.
+
+    Args:
+      tasks: of the system.
+      reading: of `read`.
+      decoding: with which `decode` made `mentions` of it.
+      mentions: of each sentence.
+    """
+    del tasks, reading, decoding
+    return [[None for _ in row] for row in mentions]
 
   def type_logits(
     self, tasks: Tasks, reading: Reading, decoding: Decoding

@@ -21,7 +21,9 @@ from splitner_jax.tasks.systems.base import (
   AnyTask,
   DetectionReading,
   Forwards,
+  Mentions,
   Prediction,
+  Steps,
   SystemKind,
   Tasks,
   TypeLogits,
@@ -116,6 +118,33 @@ class TwoStepSystem(SystemKind[TwoStepReading]):
         kept if row else None for row, kept in zip(spans, mentions, strict=True)
       ],
     )
+
+  def steps(
+    self,
+    tasks: Tasks,
+    reading: TwoStepReading,
+    decoding: Decoding,
+    mentions: Mentions,
+  ) -> list[list[Steps | None]]:
+    """See `SystemKind.steps`."""
+    classifier: MentionTask = tasks["classifier"]
+    chosen = [
+      rows[mention.start, mention.end]
+      for row, rows in zip(mentions, reading.rows, strict=True)
+      for mention in row
+    ]
+    ranked = iter(
+      classifier.ranked(
+        reading.type_logits[np.array(chosen, int)], decoding.temperature
+      )
+    )
+    return [
+      [
+        Steps(min(mention.score / types[0][1], 1.0), types)
+        for mention, types in zip(row, ranked, strict=False)
+      ]
+      for row in mentions
+    ]
 
   def component_scores(
     self, tasks: Tasks, forwards: Forwards, sentences: Sequence[Sentence]
