@@ -188,6 +188,29 @@ def test_small_is_for_a_whole_rest_alone() -> None:
   assert len(seen) == 4
 
 
+def test_several_small_ones_instead_of_a_big_one() -> None:
+  big, small = Shape((Group(8, 20),), 0), Shape((Group(1, 20),), 0)
+  long = Shape((Group(2, 40),), 0)
+  tens = np.array([10] * 40 + [30])
+
+  def shapes(order) -> list[Shape]:
+    packer = Packer(tens, 0 * tens, [big, long], small=small, most_small=3)
+    batches = list(packer.batches(order))
+    placed = np.concatenate([batch.examples for batch in batches])
+    assert sorted(placed) == sorted(order)
+    for batch in batches:
+      check_placement(batch, tens, 0 * tens)
+    return [batch.shape for batch in batches]
+
+  assert shapes(range(6)) == [small] * 3
+  assert shapes(range(5)) == [small] * 3
+  assert shapes(range(7)) == [big]
+  assert shapes(range(20)) == [big, small, small]
+  # What is longer has room for others, whichever came first.
+  assert shapes([0, 1, 40]) == shapes([40, 0, 1]) == [long]
+  assert shapes([*range(11), 40]) == [long, small, small, small]
+
+
 def test_small_is_not_for_what_waits_while_others_come() -> None:
   ones = np.ones(30, int)
   big, small = Shape((Group(4, 20),), 0), Shape((Group(1, 20),), 0)

@@ -245,6 +245,9 @@ def test_inference_takes_any_example(
   rows = min(row_length, max_length)
   assert [s.layout[-1].length for s in (many, long)] == [rows, max_length]
   assert [tuple(group) for group in few.layout] == [(1, rows)]
+  # One of three quarters of the rows takes as long as all of them.
+  ratio = num_tokens(many.layout) / num_tokens(few.layout)
+  assert shapes.most_few == max(1, 3 * ratio // 4)
   # A batch of long ones is not a dearer one.
   most = max(num_tokens(many.layout), max_length)
   assert num_tokens(long.layout) <= most

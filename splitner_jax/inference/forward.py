@@ -43,6 +43,7 @@ class Programs:
   Attributes:
     task: whose model it is.
     shapes: of the batches.
+    most_few: batches of few that are run instead of one of many.
   """
 
   def __init__(self, task: Task, batch_size: int = 32):
@@ -60,6 +61,9 @@ class Programs:
       devices.row_length() or _CPU_ROW_LENGTH,
       devices.device_count(),
     )
+    # Elsewhere it is the number of batches that counts.
+    is_cpu = not devices.row_length()
+    self.most_few = self.shapes.most_few if is_cpu else 1
     self.table_features = tuple(n for n in task.features if n in TABLE_ROWS)
     self._forward: dict[Layout, Callable] = {}
     self._fill: dict[str, Callable] = {}
@@ -202,6 +206,7 @@ class Forward:
       examples.target_counts,
       (many, long),
       small=few,
+      most_small=programs.most_few,
       most=batch_size,
     )
     tables = self._tables or {

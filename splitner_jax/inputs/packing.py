@@ -174,6 +174,7 @@ class Packer:
     text_keys: TextKeys | None = None,
     *,
     small: Shape | None = None,
+    most_small: int = 1,
     pool: int = POOL,
     most: int | None = None,
   ):
@@ -184,7 +185,8 @@ class Packer:
       shapes: a batch has the first that takes the example that waits longest;
         the last of them takes any.
       text_keys: what the features read of them, if there are any.
-      small: for what is left at the end, if it holds all of that.
+      small: for what is left at the end, if so few of them hold all of that.
+      most_small: how many.
       pool: how many may wait.
       most: examples of a batch; None: as many as its rows take.
     """
@@ -200,6 +202,7 @@ class Packer:
     self._text_keys = text_keys
     self._shapes = shapes
     self._small = small
+    self._most_small = most_small
     self._pool = pool
 
   def keys(self, name: str, example: int) -> set[int]:
@@ -223,10 +226,8 @@ class Packer:
     waiting = list(itertools.islice(coming, self._pool))
     while waiting:
       if self._small and len(waiting) < self._pool:
-        batch, left = _Batch(self._small, self), waiting.copy()
-        self._fill(batch, left, iter(()))
-        if not left:
-          yield batch
+        yield from self._take_small(waiting, self._small)
+        if not waiting:
           return
       for shape in self._shapes:
         batch = _Batch(shape, self)
@@ -239,6 +240,23 @@ class Packer:
           f"{self.target_counts[waiting[0]]} targets fits no shape"
         )
       yield batch
+
+  def _take_small(self, waiting: list[int], shape: Shape) -> list[_Batch]:
+    """Takes all out, if small batches hold it, and few enough of them."""
+    empty = _Batch(shape, self)
+    # Longer ones first, in whose rows others have room.
+    waiting.sort(key=lambda example: empty.has_row(self.lengths[example]))
+    taken, left = [], waiting.copy()
+    while left and len(taken) < self._most_small:
+      batch = _Batch(shape, self)
+      self._fill(batch, left, iter(()))
+      if not len(batch):
+        return []
+      taken.append(batch)
+    if left:
+      return []
+    waiting.clear()
+    return taken
 
   def _fill(
     self, batch: _Batch, waiting: list[int], coming: Iterator[int]
