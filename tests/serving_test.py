@@ -144,10 +144,32 @@ def test_an_idle_server_waits_a_moment_for_more():
   assert fake.words == [5]
 
 
+def test_after_a_long_batch_it_waits_while_more_come(monkeypatch):
+  ner, fake = gated()
+
+  def words(seconds: float) -> list[int]:
+    fake.words.clear()
+    with running(ner, Limits(window=0.1)) as found:
+      serving.wait_for(lambda: found.batcher.is_ready)
+      fake.seconds = seconds
+      assert call(found.port, body={"text": "Ana"})[0] == 200
+      asked = []
+      for _ in range(8):
+        asked.append(serving.begin(found.port, {"text": "Ana"}))
+        time.sleep(0.06)
+      assert [serving.read(one)[0] for one in asked] == [200] * 8
+    return fake.words
+
+  # As long as the last batch took, here.
+  monkeypatch.setattr(batching, "_PATIENCE", 1)
+  assert words(0.8) == [1, 8]
+  assert len(words(0.0)) > 3
+
+
 def test_a_short_request_does_not_wait_for_a_huge_one():
   ner, fake = gated(is_open=False)
   huge = {"text": "Huge was this. " * 5000}
-  with running(ner) as found:
+  with running(ner, Limits(batch_words=1000)) as found:
     serving.wait_for(lambda: found.batcher.is_ready)
     asked = serving.begin(found.port, huge)
     serving.wait_for(fake.is_tagging.is_set)
@@ -166,7 +188,7 @@ def test_a_short_request_does_not_wait_for_a_huge_one():
 
 def test_many_empty_texts_take_turns_too():
   ner, fake = gated()
-  with running(ner) as found:
+  with running(ner, Limits(batch_words=1000)) as found:
     serving.wait_for(lambda: found.batcher.is_ready)
     status, body, _ = call(found.port, body={"texts": [""] * 5000 + ["Ana"]})
     page = call(found.port, "/metrics")[1]

@@ -47,12 +47,12 @@ def define_flags() -> None:
   flags.DEFINE_float(
     "window_ms",
     3.0,
-    "milliseconds before each batch in which more requests may come",
+    "milliseconds without a new request after which a batch begins",
     lower_bound=0,
     upper_bound=1000,
   )
   flags.DEFINE_integer(
-    "batch_words", 1000, "words that are run at a time, about", lower_bound=1
+    "batch_words", 2000, "words that are run at a time, about", lower_bound=1
   )
   flags.DEFINE_integer(
     "batch_size", 32, "sentences that are computed at a time, about"
