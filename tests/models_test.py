@@ -338,6 +338,11 @@ def test_dropout(rate: float) -> None:
   # Another key, other elements.
   both = np.mean((y == 0) & (other == 0))
   assert both == pytest.approx(rate * rate, abs=tolerance)
+  # No element hangs on a neighbour, nor on one of the other half.
+  kept = (np.asarray(y).ravel() != 0).astype(float)
+  for lag in (1, 2, 3, kept.size // 2, kept.size // 2 + 1):
+    pairs = np.corrcoef(kept[lag:], kept[:-lag])[0, 1]
+    assert abs(pairs) < 5 * (kept.size - lag) ** -0.5
   # Off, and then without a key.
   assert module.apply({}, x, True) is x
   assert Dropout(0.0).apply({}, x, False) is x

@@ -246,7 +246,8 @@ class Packer:
     empty = _Batch(shape, self)
     # Longer ones first, in whose rows others have room.
     waiting.sort(key=lambda example: empty.has_row(self.lengths[example]))
-    taken, left = [], waiting.copy()
+    taken: list[_Batch] = []
+    left = waiting.copy()
     while left and len(taken) < self._most_small:
       batch = _Batch(shape, self)
       self._fill(batch, left, iter(()))

@@ -142,7 +142,10 @@ def made_up(
   # Tasks want room for a question and two of the longest words.
   config.max_length = max(point.tokens, 2 * MAX_WORD_PIECES) + ROOM
   config.data.type_names = ""
-  # As many tokens a step at each length: memory and time do not grow.
+  # As many tokens a step at each length: memory and time do not grow. The
+  # classifier's batches are of mentions, which have as many anyway.
+  if config.classifier.batch_size is None:
+    config.classifier.batch_size = config.batch_size
   config.batch_size = max(config.batch_size * Point().tokens // point.tokens, 1)
   backbone = pretrained.read_backbone(pretrained.resolve(config.backbone))
   if config.max_length > backbone.encoder.max_length:
