@@ -65,7 +65,9 @@ def phase(
   if compiled:
     found["programs"] = sum(len(c.programs) for c in compiled.values())
     found["compile_s"] = sum(c.seconds for c in compiled.values())
-    found["peak_bytes"] = max(c.peak_bytes for c in compiled.values())
+    # Not every platform says how much memory a program needs.
+    if peak := max(c.peak_bytes for c in compiled.values()):
+      found["peak_bytes"] = peak
   return found
 
 
