@@ -4,23 +4,25 @@
 and the raw numbers of the storages: as members of a zip archive since PyTorch
 1.6, one after the other behind the pickle before that.
 
-A pickle can run anything. This reader knows the few names that a dictionary
-of tensors needs and refuses all others; what they build are plain records,
-and only when the pickle is done are these checked against the storages and
-turned into arrays.
+A pickle can run anything. This one is read by `pickles`, which knows plain
+values only, and the few names that a dictionary of tensors needs; what they
+build are records, and only when the pickle is done are these checked against
+the storages and turned into arrays.
 """
 
 import io
 import math
 import os
-import pickle
+import re
 import struct
 import zipfile
+from collections.abc import Sequence
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 from jax import numpy as jnp
 
+from splitner_jax.pretrained import pickles
 from splitner_jax.runtime.errors import UserError
 
 _DTYPES: dict[str, np.dtype] = {
@@ -35,6 +37,9 @@ _DTYPES: dict[str, np.dtype] = {
   "ByteStorage": np.dtype("u1"),
   "BoolStorage": np.dtype("?"),
 }
+
+_UNTYPED = "UntypedStorage"
+_MOST_DIMENSIONS = 32
 
 _ZIP_START = b"PK\x03\x04"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -58,28 +63,26 @@ class _Tensor(NamedTuple):
   stride: Any
 
 
-class _Table(dict):
-  """A dictionary that drops the attributes a pickle gives it."""
-
-  def __setstate__(self, state: Any) -> None:
-    del state  # `_metadata` of a state dict: versions of torch modules.
-
-
-class _Reader(pickle.Unpickler):
-  """An unpickler that knows dictionaries, tensors and storages only.
-
-  Names become bound methods and strings, on which a pickle can set nothing.
-  """
+class _Reader:
+  """Reads descriptions: dictionaries, tensors and storages, nothing else."""
 
   def __init__(self, file: IO[bytes]):
-    super().__init__(file, encoding="utf-8")
     self.storages: set[_Storage] = set()
-    self._known: dict[tuple[str, str], Any] = {
-      ("collections", "OrderedDict"): self._table,
-      ("torch._utils", "_rebuild_tensor"): self._tensor,
-      ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
-      ("torch._utils", "_rebuild_parameter"): self._parameter,
-    } | {("torch", kind): kind for kind in _DTYPES}
+    self._pickles = pickles.Reader(file, self._find, self._storage)
+    self._known: dict[tuple[str, str], pickles.Name] = {
+      ("collections", "OrderedDict"): pickles.Name("OrderedDict", _table),
+      ("torch._utils", "_rebuild_tensor"): pickles.Name("a tensor", _tensor),
+      ("torch._utils", "_rebuild_tensor_v2"): pickles.Name("a tensor", _tensor),
+      ("torch._utils", "_rebuild_tensor_v3"): pickles.Name("a tensor", _other),
+      ("torch._utils", "_rebuild_parameter"): pickles.Name(
+        "a parameter", _parameter
+      ),
+      ("torch.storage", _UNTYPED): pickles.Name(_UNTYPED),
+    }
+
+  def load(self) -> Any:
+    """Loads what a pickle says, unchecked."""
+    return self._pickles.load()
 
   def load_table(self) -> dict[str, _Tensor]:
     """Loads a dictionary of tensors, whose views are not yet checked."""
@@ -91,43 +94,76 @@ class _Reader(pickle.Unpickler):
     for name, tensor in table.items():
       if type(name) is not str or not isinstance(tensor, _Tensor):
         raise UserError(
-          f"its entry {name!r} is {type(tensor).__name__}, not a tensor; save "
-          "model.state_dict() alone"
+          f"its entry {_short(name)} is {type(tensor).__name__}, not a tensor; "
+          "save model.state_dict() alone"
         )
     if len({storage.key for storage in self.storages}) < len(self.storages):
       raise UserError("it describes one storage in two ways")
     return table
 
-  def find_class(self, module: str, name: str) -> Any:
-    try:
+  def _find(self, module: str, name: str) -> pickles.Name:
+    if (module, name) in self._known:
       return self._known[module, name]
-    except KeyError:
-      asked = repr(f"{module}.{name}")[:80]
-      raise UserError(
-        f"it asks for {asked}, which no dictionary of tensors needs; do not "
-        "trust this file"
-      ) from None
+    # Of storages and, without a dot, of types of numbers.
+    if module == "torch" and re.fullmatch(r"\w+Storage|[a-z]+\d\w*", name):
+      return pickles.Name(name)
+    raise UserError(
+      f"it asks for {_short(f'{module}.{name}')}, which no dictionary of "
+      "tensors needs; do not trust this file"
+    )
 
-  def persistent_load(self, pid: Any) -> _Storage:
+  def _storage(self, pid: Any) -> _Storage:
+    if type(pid) is not tuple or len(pid) < 5:
+      raise pickles.DamageError("a storage without a description")
     tag, kind, key, _, numel, *view = pid
     if tag != "storage" or any(v is not None for v in view):
       raise UserError("it has views of storages, which are not supported")
-    if kind not in _DTYPES or type(key) is not str or not _is_count(numel):
-      raise UserError(f"its storage {key!r} is malformed")
-    storage = _Storage(kind, key, numel)
+    if (
+      not isinstance(kind, pickles.Name)
+      or type(key) is not str
+      or not _is_count(numel)
+    ):
+      raise pickles.DamageError("a storage without a description")
+    if kind.text not in (*_DTYPES, _UNTYPED):
+      raise _unreadable(kind.text)
+    storage = _Storage(kind.text, key, numel)
     self.storages.add(storage)
     return storage
 
-  def _table(self, items: Any = ()) -> _Table:
-    return _Table(items)  # Python 2 gave the items here.
 
-  def _tensor(
-    self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any
-  ) -> _Tensor:
-    return _Tensor(storage, offset, size, stride)
+def _table(items: Sequence[Any] = ()) -> dict[Any, Any]:
+  return pickles.checked(items)  # Python 2 gave the items here.
 
-  def _parameter(self, tensor: Any, *_: Any) -> Any:
-    return tensor
+
+def _tensor(
+  storage: Any, offset: Any, size: Any, stride: Any, *_: Any
+) -> _Tensor:
+  return _Tensor(storage, offset, size, stride)
+
+
+def _other(*arguments: Any) -> _Tensor:
+  """A tensor whose numbers are of a type that has no storage of its own."""
+  dtype = arguments[6] if len(arguments) > 6 else None
+  if not isinstance(dtype, pickles.Name):
+    raise pickles.DamageError("a tensor without a type")
+  raise _unreadable(dtype.text)
+
+
+def _parameter(tensor: Any, *_: Any) -> Any:
+  return tensor
+
+
+def _unreadable(kind: str) -> UserError:
+  return UserError(
+    f"its numbers are {_short(kind)}, which cannot be read; use weights of 16 "
+    "bits or more"
+  )
+
+
+def _short(value: Any) -> str:
+  """A value that the file gives, for a message."""
+  plain = type(value) in (str, bytes, int, float, bool, type(None))
+  return repr(value)[:80] if plain else type(value).__name__
 
 
 def read(path: str) -> dict[str, np.ndarray]:
@@ -147,9 +183,10 @@ def read(path: str) -> dict[str, np.ndarray]:
       return _read_zip(file) if is_zip else _read_legacy(file)
   except UserError as e:
     raise UserError(f"{path}: {e}") from e
-  # A damaged pickle can raise anything.
+  # A damaged archive can raise anything.
   except Exception as e:
-    reason = " ".join(f"{type(e).__name__}: {e}".split())
+    name = "" if isinstance(e, pickles.DamageError) else f"{type(e).__name__}: "
+    reason = " ".join(f"{name}{e}".split())[:200]
     raise UserError(
       f"{path}: damaged, or not a PyTorch file ({reason}); download it again"
     ) from e
@@ -161,13 +198,20 @@ def _read_zip(file: IO[bytes]) -> dict[str, np.ndarray]:
     (pickled,) = (name for name in members if name.endswith("/data.pkl"))
     root = pickled.removesuffix("data.pkl")
 
+    left = os.fstat(file.fileno()).st_size
+
     def member(name: str) -> bytes:
+      nonlocal left
       info = members.get(root + name)
       if info is None:
-        raise UserError(f"its member {name!r} is missing")
-      # PyTorch never compresses, so no member is larger than the file.
+        raise UserError(f"its member {_short(name)} is missing")
+      # PyTorch never compresses, so all members together are no larger than
+      # the file, unless some share their bytes.
       if info.compress_type != zipfile.ZIP_STORED:
-        raise UserError(f"its member {name!r} is compressed")
+        raise UserError(f"its member {_short(name)} is compressed")
+      left -= info.file_size
+      if left < 0 or info.file_size != info.compress_size:
+        raise UserError(f"its member {_short(name)} does not fit into it")
       return archive.read(info)
 
     if f"{root}byteorder" in members and member("byteorder") != b"little":
@@ -183,13 +227,18 @@ def _read_legacy(file: IO[bytes]) -> dict[str, np.ndarray]:
     raise UserError("not a PyTorch file")
   if _Reader(file).load() != _LEGACY_VERSION:
     raise UserError("of an unknown version")
-  if _Reader(file).load().get("little_endian") is not True:
+  about = _Reader(file).load()
+  if type(about) is not dict or about.get("little_endian") is not True:
     raise UserError("it was written on a big-endian machine")
   reader = _Reader(file)
   table = reader.load_table()
   keys = _Reader(file).load()
   storages = {s.key: s for s in reader.storages}
-  if sorted(keys) != sorted(storages):
+  if (
+    type(keys) is not list
+    or not all(type(key) is str for key in keys)
+    or sorted(keys) != sorted(storages)
+  ):
     raise UserError("its list of storages does not match its tensors")
   size = os.fstat(file.fileno()).st_size
   data: dict[_Storage, bytes] = {}
@@ -197,12 +246,18 @@ def _read_legacy(file: IO[bytes]) -> dict[str, np.ndarray]:
     storage = storages[key]
     (count,) = struct.unpack("<q", file.read(8))
     if count != storage.numel:
-      raise UserError(f"its storage {key!r} has another size than its tensors")
+      raise _misfit(storage)
     length = count * _DTYPES[storage.kind].itemsize
     if length > size - file.tell():
       raise UserError("it is cut off")
     data[storage] = file.read(length)
   return _arrays(table, data)
+
+
+def _misfit(storage: _Storage) -> UserError:
+  return UserError(
+    f"its storage {_short(storage.key)} has another size than its tensors"
+  )
 
 
 def _is_count(value: Any) -> bool:
@@ -215,9 +270,7 @@ def _arrays(
   """Lays the tensors over the storages, after checking that they fit."""
   for storage, content in data.items():
     if len(content) != storage.numel * _DTYPES[storage.kind].itemsize:
-      raise UserError(
-        f"its storage {storage.key!r} has another size than its tensors"
-      )
+      raise _misfit(storage)
   return {name: _array(name, tensor, data) for name, tensor in table.items()}
 
 
@@ -229,10 +282,10 @@ def _array(
     not isinstance(storage, _Storage)
     or type(size) is not tuple
     or type(stride) is not tuple
-    or len(size) != len(stride)
+    or not len(size) == len(stride) <= _MOST_DIMENSIONS
     or not all(map(_is_count, (offset, *size, *stride)))
   ):
-    raise UserError(f"its tensor {name!r} is malformed")
+    raise UserError(f"its tensor {_short(name)} is malformed")
   dtype = _DTYPES[storage.kind]
   count = math.prod(size)
   if count == 0:
@@ -241,9 +294,10 @@ def _array(
   # The second condition: repeating numbers by strides of 0 could make a tiny
   # file fill the memory.
   if last >= storage.numel or count > storage.numel:
+    view = f"offset {offset}, size {size}, stride {stride}"
     raise UserError(
-      f"its tensor {name!r} (offset {offset}, size {size}, stride {stride}) "
-      f"does not fit into a storage of {storage.numel} numbers"
+      f"its tensor {_short(name)} ({view[:120]}) does not fit into a storage "
+      f"of {_short(storage.numel)} numbers"
     )
   numbers = np.frombuffer(data[storage], dtype, offset=offset * dtype.itemsize)
   return np.lib.stride_tricks.as_strided(
