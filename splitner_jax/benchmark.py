@@ -1,6 +1,6 @@
 """`python -m splitner_jax.benchmark` measures; see `commands.benchmark`."""
 
-from splitner_jax.commands import cli
+from splitner_jax.commands import console
 
 if __name__ == "__main__":
-  cli.run("benchmark")
+  console.run("benchmark")

@@ -1,6 +1,6 @@
 """`python -m splitner_jax.compare` compares runs; see `commands.compare`."""
 
-from splitner_jax.commands import cli
+from splitner_jax.commands import console
 
 if __name__ == "__main__":
-  cli.run("compare")
+  console.run("compare")

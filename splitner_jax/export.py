@@ -1,6 +1,6 @@
 """`python -m splitner_jax.export` writes an encoder; see `commands.export`."""
 
-from splitner_jax.commands import cli
+from splitner_jax.commands import console
 
 if __name__ == "__main__":
-  cli.run("export")
+  console.run("export")

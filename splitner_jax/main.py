@@ -1,6 +1,6 @@
 """`python -m splitner_jax.main` trains and scores; see `commands.train`."""
 
-from splitner_jax.commands import cli
+from splitner_jax.commands import console
 
 if __name__ == "__main__":
-  cli.run("train")
+  console.run("train")

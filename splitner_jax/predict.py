@@ -1,6 +1,6 @@
 """`python -m splitner_jax.predict` tags a file; see `commands.predict`."""
 
-from splitner_jax.commands import cli
+from splitner_jax.commands import console
 
 if __name__ == "__main__":
-  cli.run("predict")
+  console.run("predict")

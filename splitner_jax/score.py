@@ -1,6 +1,6 @@
 """`python -m splitner_jax.score` scores a file; see `commands.score`."""
 
-from splitner_jax.commands import cli
+from splitner_jax.commands import console
 
 if __name__ == "__main__":
-  cli.run("score")
+  console.run("score")

@@ -1,6 +1,6 @@
 """`python -m splitner_jax.serve` tags over HTTP; see `commands.serve`."""
 
-from splitner_jax.commands import cli
+from splitner_jax.commands import console
 
 if __name__ == "__main__":
-  cli.run("serve")
+  console.run("serve")

@@ -1,6 +1,6 @@
 """`python -m splitner_jax.tune` tunes thresholds; see `commands.tune`."""
 
-from splitner_jax.commands import cli
+from splitner_jax.commands import console
 
 if __name__ == "__main__":
-  cli.run("tune")
+  console.run("tune")

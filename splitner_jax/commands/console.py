@@ -1,13 +1,17 @@
 """The program `splitner`: finds the command and hands it the rest.
 
-Nothing but the chosen command's module is imported.
+Nothing but the chosen command's module is imported. What makes streams and
+ctrl-C safe comes first: importing the rest takes a second.
 """
 
 import difflib
 import os
 import sys
+from typing import NoReturn
 
 import splitner_jax
+from splitner_jax.runtime import signals, streams
+from splitner_jax.runtime.errors import UserError
 
 COMMANDS = {
   "train": "trains on a corpus, scores, and writes the model",
@@ -37,17 +41,39 @@ def usage() -> str:
   )
 
 
+def run(name: str) -> NoReturn:
+  """Runs a command on the arguments of the process; ends it.
+
+  Args:
+    name: a key of `COMMANDS`.
+  """
+  streams.prepare()
+  signals.exit_at_once()
+  from splitner_jax.commands import cli
+
+  status: str | int | None = 0
+  try:
+    try:
+      cli.run(name)
+    except SystemExit as end:
+      status = end.code
+    # Else Python's own flush at the end would say it in its way.
+    sys.stdout.flush()
+  except UserError as e:
+    cli.fail(str(e))
+  sys.exit(status)
+
+
 def main() -> None:
   """Runs the command that the command line names; ends the process."""
+  streams.prepare()
   name, *rest = sys.argv[1:] or ["help"]
   if name == "help" and rest[:1] and rest[0] in COMMANDS:
     name, rest = rest[0], ["--help"]
   if name in ("help", "--help", "-h"):
-    print(usage())
-    sys.exit(0)
+    _say(usage())
   if name == "--version":
-    print(f"splitner_jax {splitner_jax.__version__}")
-    sys.exit(0)
+    _say(f"splitner_jax {splitner_jax.__version__}")
 
   from splitner_jax.commands import cli
 
@@ -59,4 +85,13 @@ def main() -> None:
   sys.path.append(os.getcwd())
   # What messages and the help of a command call the program.
   sys.argv = [f"splitner {name}", *rest]
-  cli.run(name)
+  run(name)
+
+
+def _say(text: str) -> NoReturn:
+  try:
+    print(text, flush=True)
+  except UserError as e:
+    print("error:", e, file=sys.stderr)
+    sys.exit(1)
+  sys.exit(0)

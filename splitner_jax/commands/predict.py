@@ -9,10 +9,9 @@ reads plain text (one row of output for each line), JSON Lines with "text" or
 import itertools
 import os
 import pathlib
-import signal
 import sys
 from collections.abc import Collection, Iterator
-from typing import Any, BinaryIO, NoReturn
+from typing import BinaryIO
 
 import tqdm
 from absl import flags
@@ -21,9 +20,9 @@ from absl import logging as absl_logging
 from splitner_jax.commands import cli, data_flags
 from splitner_jax.inference import output_formats, pipeline
 from splitner_jax.inference.documents import KINDS, Row, read_rows
-from splitner_jax.runtime import progress
+from splitner_jax.runtime import progress, streams
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.files import atomic_write, temporary_path
+from splitner_jax.runtime.files import atomic_write
 
 
 def tag(
@@ -68,9 +67,14 @@ def tag(
     tqdm.tqdm.write(f"skipped: {error}", file=sys.stderr)
 
   def lines() -> Iterator[bytes]:
-    for line in source:
-      bar.update(len(line))
-      yield line
+    try:
+      for line in source:
+        bar.update(len(line))
+        yield line
+    except OSError as e:
+      raise UserError(
+        f"{name}: cannot be read ({e.strerror}); give another --input"
+      ) from e
 
   with bar:
     # One copy of the rows is read ahead by as much as is tagged at a time.
@@ -146,29 +150,11 @@ def check_flags() -> None:
   pipeline.check_choice(flags.FLAGS.threshold, flags.FLAGS.labels)
 
 
-def _leave_nothing(unfinished: pathlib.Path) -> None:
-  """Lets ctrl-C and SIGTERM remove an unfinished file before the end.
-
-  An exception would do that too, but one that is raised while JAX is being
-  imported or collects garbage is lost, or crashes the process.
-  """
-
-  def end(number: int, _: Any) -> NoReturn:
-    unfinished.unlink(missing_ok=True)
-    os._exit(128 + number)
-
-  for number in (signal.SIGINT, signal.SIGTERM):
-    if signal.getsignal(number) is not signal.SIG_IGN:
-      signal.signal(number, end)
-
-
 def main(argv: list[str]) -> None:
   del argv
   absl_logging.set_verbosity(absl_logging.WARNING)
   to_terminal = flags.FLAGS.output == "-"
   try:
-    if not to_terminal and (unfinished := temporary_path(flags.FLAGS.output)):
-      _leave_nothing(unfinished)
     auto = flags.FLAGS.input_format == "auto"
     from_pipe = flags.FLAGS.input == "-"
     source = sys.stdin.buffer if from_pipe else _open(flags.FLAGS.input)
@@ -186,15 +172,8 @@ def main(argv: list[str]) -> None:
       batch_size=flags.FLAGS.batch_size,
     )
     if to_terminal:
-      for part in parts:
-        sys.stdout.buffer.write(part.encode())
-      sys.stdout.buffer.flush()
+      streams.write_output(parts)
     else:
       atomic_write(flags.FLAGS.output, parts)
   except UserError as e:
     cli.fail(str(e))
-  except KeyboardInterrupt:
-    sys.exit(128 + signal.SIGINT)
-  except BrokenPipeError:
-    # Whoever read our output has enough; Python's own flush must not fail.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -48,7 +48,7 @@ def _config() -> ConfigDict:
 
 def main(argv: list[str]) -> None:
   del argv
-  signals.exit_on_sigterm()
+  signals.exit_at_once(resumable=True)
   memory.disable_malloc_trim()
   config = _config()
   name = data_flags.config_name()
@@ -67,5 +67,3 @@ def main(argv: list[str]) -> None:
       run.run(config, workdir)
   except UserError as e:
     cli.fail(str(e))
-  except KeyboardInterrupt:
-    cli.exit_interrupted()

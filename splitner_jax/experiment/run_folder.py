@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from splitner_jax.experiment.settings import as_json, flat
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.files import atomic_write
+from splitner_jax.runtime.files import atomic_write, is_utf_8
 from splitner_jax.runtime.json_text import parse
 from splitner_jax.runtime.types import Json
 
@@ -40,6 +40,11 @@ def locked(
     UserError: it holds another run, another process is at work there, or it
       cannot be written.
   """
+  if not is_utf_8(workdir):
+    # Before training, not with its first checkpoint.
+    raise UserError(
+      f"--workdir {workdir}: its name is not UTF-8; choose another"
+    )
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(workdir / ".lock", timeout=0)

@@ -164,7 +164,7 @@ def _write(folder: pathlib.Path, model: NerModel) -> None:
       folder / f"{name}.safetensors",
       {key: np.ascontiguousarray(x, np.float32) for key, x in flat.items()},
     )
-  (folder / "README.md").write_text(model.card, encoding="utf-8")
+  atomic_write(folder / "README.md", [model.card])
   files = {"files": model_files.checksums(folder)}
   text = _json(model_config.describe(model, places) | files)
   atomic_write(folder / "config.json", [text])

@@ -95,6 +95,8 @@ def folder_or_download(name: str, patterns: Sequence[str]) -> str:
   """
   folder = os.path.expanduser(name)
   if os.path.isdir(folder):
+    if not files.is_utf_8(folder):
+      raise UserError(f"{folder}: its name is not UTF-8; rename the folder")
     return folder
   if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
     raise UserError(

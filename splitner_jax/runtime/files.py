@@ -20,6 +20,8 @@ INNER_RETURN = (
 _DESCRIPTOR = re.compile(r"/dev/fd/(\d+)|/proc/(\d+)(?:/task/\d+)?/fd/(\d+)")
 _MOST_LINKS = 40  # Linux follows no more.
 
+_unfinished: set[pathlib.Path] = set()
+
 
 def decode(data: bytes, path: str | os.PathLike[str], first: int = 1) -> str:
   """The text of UTF-8 lines, without the mark at the beginning of a file.
@@ -87,6 +89,15 @@ def checksum(path: str | os.PathLike[str], start: int = 0) -> int:
       return zlib.crc32(data, start)
 
 
+def is_utf_8(path: str | os.PathLike[str]) -> bool:
+  """Whether a path has a name that libraries in other languages can take."""
+  try:
+    os.path.abspath(path).encode()
+  except UnicodeEncodeError:
+    return False
+  return True
+
+
 def make_folder(path: pathlib.Path) -> str:
   """Makes a folder, if it is not there, and returns its path.
 
@@ -125,16 +136,6 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     ) from error
 
 
-def temporary_path(path: str | os.PathLike[str]) -> pathlib.Path | None:
-  """Where `atomic_write` writes before it renames; None: into the path itself.
-
-  Raises:
-    UserError: its symbolic links lead in a circle.
-  """
-  with writing(path):
-    return _temporary(_target(path))
-
-
 def atomic_write(
   path: str | os.PathLike[str], parts: Iterable[str | bytes]
 ) -> None:
@@ -147,7 +148,11 @@ def atomic_write(
   Raises:
     UserError: the file cannot be written.
   """
-  data = (x.encode() if isinstance(x, str) else x for x in parts)
+  # The letters that UTF-8 has not are of names of files that are not UTF-8.
+  data = (
+    x.encode("utf-8", "backslashreplace") if isinstance(x, str) else x
+    for x in parts
+  )
   with writing(path):
     target = _target(path)
     temporary = _temporary(target)
@@ -158,6 +163,7 @@ def atomic_write(
       with open(place, "wb" if ours else "ab") as file:
         file.writelines(data)
       return
+    _unfinished.add(temporary)
     try:
       with temporary.open("wb") as file:
         if target.is_file():
@@ -166,6 +172,14 @@ def atomic_write(
       temporary.replace(target)
     finally:
       temporary.unlink(missing_ok=True)
+      _unfinished.discard(temporary)
+
+
+def remove_unfinished() -> None:
+  """Removes what `atomic_write` is writing, for a process that ends now."""
+  for path in [*_unfinished]:
+    with contextlib.suppress(OSError):
+      path.unlink(missing_ok=True)
 
 
 def _target(path: str | os.PathLike[str]) -> pathlib.Path | int:
