@@ -20,7 +20,7 @@ from absl import logging as absl_logging
 from splitner_jax.commands import cli, data_flags
 from splitner_jax.inference import output_formats, pipeline
 from splitner_jax.inference.documents import KINDS, Row, read_rows
-from splitner_jax.runtime import progress, streams
+from splitner_jax.runtime import progress, sizes, streams
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import atomic_write
 
@@ -172,8 +172,10 @@ def main(argv: list[str]) -> None:
       batch_size=flags.FLAGS.batch_size,
     )
     if to_terminal:
-      streams.write_output(parts)
+      with sizes.told("lower --batch_size"):
+        streams.write_output(parts)
     else:
-      atomic_write(flags.FLAGS.output, parts)
+      with sizes.told("lower --batch_size"):
+        atomic_write(flags.FLAGS.output, parts)
   except UserError as e:
     cli.fail(str(e))

@@ -17,6 +17,11 @@ from splitner_jax.commands import cli, data_flags
 from splitner_jax.runtime import memory, signals
 from splitner_jax.runtime.errors import UserError
 
+_LESS_MEMORY = (
+  "lower config.batch_size or config.max_length, in tagging "
+  "config.inference_batch_size, or set config.rematerialise"
+)
+
 
 def define_flags() -> None:
   data_flags.define_flags()
@@ -56,6 +61,7 @@ def main(argv: list[str]) -> None:
   try:
     # Imported here: --help and wrong flags need not wait for JAX.
     from splitner_jax.experiment import corpus, run, settings
+    from splitner_jax.runtime import sizes
     from splitner_jax.runtime.progress import start_log
 
     start_log()
@@ -64,6 +70,7 @@ def main(argv: list[str]) -> None:
     if flags.FLAGS.check:
       print(corpus.check_data(config))
     else:
-      run.run(config, workdir)
+      with sizes.told(_LESS_MEMORY):
+        run.run(config, workdir)
   except UserError as e:
     cli.fail(str(e))

@@ -180,6 +180,10 @@ def _train(
     )
     return result
 
+  cross_fitting.check_folds(
+    [p.settings.folds for p in parts.values() if p.settings.get("none_class")],
+    len(corpus.train),
+  )
   for name, part in parts.items():
     sentences: Sequence[Sentence] = corpus.train
     dev: Sequence[Sentence] = corpus.dev

@@ -10,7 +10,7 @@ import numpy as np
 
 from splitner_jax.inputs.batches import Batch, Batcher
 from splitner_jax.inputs.examples import Examples
-from splitner_jax.inputs.layouts import inference_shapes
+from splitner_jax.inputs.layouts import USUAL_LENGTH, inference_shapes
 from splitner_jax.inputs.packing import (
   Layout,
   Packer,
@@ -20,7 +20,8 @@ from splitner_jax.inputs.packing import (
 )
 from splitner_jax.inputs.text_tables import TableRows, Texts
 from splitner_jax.models import feature_tables
-from splitner_jax.runtime import devices
+from splitner_jax.models.transformer import EncoderConfig
+from splitner_jax.runtime import devices, sizes
 from splitner_jax.runtime.progress import bar
 from splitner_jax.runtime.types import Tree
 from splitner_jax.tasks import Task
@@ -52,8 +53,21 @@ class Programs:
     Args:
       task: whose model is to be run.
       batch_size: inputs of usual length that a batch holds, at most.
+
+    Raises:
+      UserError: such a batch cannot fit into the memory.
     """
     self.task = task
+    encoder: EncoderConfig | None = getattr(task.model, "encoder", None)
+    if encoder is not None:
+      # What a layer has at the same time, at least.
+      number = 4 if encoder.dtype == "float32" else 2
+      width = 2 * encoder.hidden_size + encoder.intermediate_size
+      sizes.check_fits(
+        batch_size * USUAL_LENGTH * width * number,
+        f"batch_size of inference: {batch_size}",
+        "lower it (in training config.inference_batch_size)",
+      )
     self.shapes = inference_shapes(
       batch_size,
       task.tokenizer.max_length,

@@ -17,6 +17,7 @@ import pathlib
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from flax import traverse_util
@@ -26,7 +27,11 @@ from splitner_jax.inference import model_config, model_files, model_schema
 from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.models.shapes import parameter_shapes
-from splitner_jax.pretrained.folders import TOKENIZER_FILES, folder_or_download
+from splitner_jax.pretrained.folders import (
+  TOKENIZER_FILES,
+  check_numbers,
+  folder_or_download,
+)
 from splitner_jax.pretrained.tensors import (
   read_safetensors,
   write_safetensors,
@@ -310,6 +315,9 @@ def _read_params(path: pathlib.Path, task: AnyTask) -> Tree:
   """Parameters from a file, after a look at their names and shapes."""
   if not path.is_file():
     raise UserError(f"{path}: is missing; get the folder again")
+  model: Any = task.model
+  numbers = path.stat().st_size // np.dtype(np.float32).itemsize
+  check_numbers(str(path.with_name("config.json")), model.encoder, numbers)
   found = read_safetensors(str(path), "get the folder again")
   with _blamed_on(path.with_name("config.json")):
     wanted = parameter_shapes(task.model)

@@ -15,7 +15,7 @@ _LENGTH_MULTIPLE = 8
 _SAMPLE = 2_000  # Examples that are packed to compare layouts.
 _MOST_PADDING = 0.045
 _SECOND_SHAPE_PAYS = 0.85  # Of the cost with one shape, to be compiled for.
-_USUAL_LENGTH = 40
+USUAL_LENGTH = 40
 # On CPU ten rows of MiniLM take the time of eight batches of one.
 _FEW_PAY = 0.75
 
@@ -163,7 +163,7 @@ def inference_shapes(
     devices: of whose number the rows are a multiple.
   """
   row_length = min(row_length, max_length)
-  many = max(1, round(batch_size * _USUAL_LENGTH / row_length))
+  many = max(1, round(batch_size * USUAL_LENGTH / row_length))
   long = max(1, many * row_length // (2 * max_length))
 
   def shape(rows: int, length: int) -> Shape:

@@ -207,7 +207,52 @@ def read_backbone(folder: str, dtype: str = "float32") -> Backbone:
       encoder does not compute exactly.
   """
   family, fields = read_family(folder)
-  return Backbone(folder, family.read(fields, dtype))
+  encoder = family.read(fields, dtype)
+  _check_sizes(folder, encoder)
+  return Backbone(folder, encoder)
+
+
+def _check_sizes(folder: str, encoder: EncoderConfig) -> None:
+  """Refuses a config.json of a far larger model than its weights.
+
+  Its parameters would be made first, and compared with the weights then.
+  """
+  names = os.listdir(folder)
+  weights = [n for n in names if n.endswith(".safetensors")]
+  if not weights and _BIN in names:
+    weights = [_BIN]
+  if not weights:
+    return  # Told when they are read.
+  there = sum(os.path.getsize(os.path.join(folder, name)) for name in weights)
+  # Each number has two bytes or more.
+  check_numbers(os.path.join(folder, "config.json"), encoder, there // 2)
+
+
+def check_numbers(config: str, encoder: EncoderConfig, there: int) -> None:
+  """Refuses a config of a far larger encoder than its weights.
+
+  Args:
+    config: the file that describes the encoder.
+    encoder: as it says.
+    there: numbers that the weights can have, at most.
+
+  Raises:
+    UserError: the tables and the linear layers alone are more.
+  """
+  family = FAMILIES[encoder.family]
+  width: int = getattr(encoder, "embedding_size", encoder.hidden_size)
+  names = [name for entry in family.entries(0) for name in entry.foreign]
+  rows = encoder.vocab_size
+  if any("position" in name for name in names):
+    rows += encoder.max_positions
+  hidden = encoder.hidden_size
+  of_layer = 2 * hidden * (2 * hidden + encoder.intermediate_size)
+  wanted = rows * width + encoder.num_layers * of_layer
+  if wanted > there:
+    raise UserError(
+      f"{config}: describes a model of {wanted:,} numbers or more, but its "
+      f"weights are at most {there:,}; get both from the same model"
+    )
 
 
 def entity_types(

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Sequence
 
 from splitner_jax.data.sentences import Sentence, Span
+from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks import ForwardFn, TokenTask
 from splitner_jax.tasks.mentions import NO_ENTITY
 
@@ -56,6 +57,16 @@ def with_false_spans(
     )
     for sentence, places in zip(sentences, found, strict=True)
   ]
+
+
+def check_folds(folds: Sequence[int], sentences: int) -> None:
+  """Raises UserError if there are more folds than sentences."""
+  for count in folds:
+    if count > sentences:
+      raise UserError(
+        f"config.classifier.folds: {count} is more than the {sentences} "
+        "training sentences; lower it"
+      )
 
 
 def cross_fitted(

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.inference.forward import Forward, Programs
 from splitner_jax.inputs.batches import Batch, Batcher
-from splitner_jax.inputs.packing import Layout, num_tokens, split_layout
+from splitner_jax.inputs.packing import Layout, split_layout
 from splitner_jax.inputs.plan import Plan, make_plan
 from splitner_jax.inputs.text_tables import TextKeys
 from splitner_jax.runtime import devices, memory, signals
@@ -26,7 +26,7 @@ from splitner_jax.runtime.progress import bar as progress_bar
 from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.tasks import Task
 from splitner_jax.tasks.decoding import Decoding
-from splitner_jax.training import losses, optimizer
+from splitner_jax.training import losses, optimizer, sizes
 from splitner_jax.training.checkpoints import Checkpoints
 from splitner_jax.training.progress import Stopwatch, fresh_progress
 from splitner_jax.training.step import (
@@ -144,14 +144,17 @@ def prepare(
     raise UserError(
       f"{task.name}: the training sentences hold no mention to learn from"
     )
+  size = settings.batch_size * len(examples) / task.batch_items(examples)
+  sizes.check(task, settings, examples.lengths, size)
   text_keys = TextKeys(examples, task.features, task.tokenizer.reference)
   plan = make_plan(
     examples,
     text_keys,
-    batch_size=settings.batch_size * len(examples) / task.batch_items(examples),
+    batch_size=size,
     seed=settings.seed,
     row_length=settings.row_length or devices.row_length(),
   )
+  sizes.check_steps(settings, plan.batches)
   num_devices = devices.device_count()
   transform = optimizer.make(
     weight_decay=settings.weight_decay,
@@ -168,19 +171,7 @@ def prepare(
     lost,
     "; ".join(shape.describe() for shape in plan.shapes),
   )
-  for shape in plan.shapes:
-    tokens = num_tokens(shape.layout)
-    more = (
-      num_devices * num_tokens(split_layout(shape.layout, num_devices)) - tokens
-    )
-    if more:
-      log.info(
-        "%s: empty rows make up for %d devices: %.0f%% more tokens in a batch; "
-        "another config.batch_size or config.row_length may need fewer",
-        task.name,
-        num_devices,
-        100 * more / tokens,
-      )
+  sizes.tell_empty_rows(task.name, plan.shapes, num_devices)
   return Setup(
     task,
     plan,
