@@ -69,7 +69,7 @@ def _plain(text: str | bytes):
     (_token(-1), "too small"),
     (_token(0.5), "float"),
     (_text("tokenizer_config.json", "[" * 100_000), "too deep"),
-    (_text("special_tokens_map.json", "[" * 100_000), "recursion"),
+    (_text("special_tokens_map.json", "[" * 100_000), "too deep"),
     (_put("tokenizer_config.json", pad_token=5), "pad_token"),
     (_put("tokenizer_config.json", added_tokens_decoder={"1": 1}), "decoder"),
     (_put("tokenizer_config.json", tokenizer_class="T5Tokenizer"), "dict"),
@@ -181,3 +181,75 @@ def test_a_vocabulary_most_of_which_is_gone(
   _cut(folder, 20, is_json)
   with pytest.raises(UserError, match="20 of the 96 tokens that the model kno"):
     _read(folder).check_vocabulary(96)
+
+
+def _unnamed(folder: pathlib.Path) -> None:
+  """Leaves the special tokens to the reader, as a general class may."""
+  for name in ("special_tokens_map.json", "vocab.txt"):
+    (folder / name).unlink(missing_ok=True)
+  fields = {"tokenizer_class": "PreTrainedTokenizerFast"}
+  (folder / "tokenizer_config.json").write_text(json.dumps(fields))
+
+
+@pytest.mark.parametrize(
+  "change",
+  [
+    _unnamed,
+    _put("tokenizer_config.json", pad_token=None),
+    _put("tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast"),
+    _put("tokenizer_config.json", tokenizer_class="Unheard"),
+    _put("tokenizer_config.json", tokenizer_class=None),
+    _put("tokenizer_config.json", model_max_length=1e300),
+    _text("README.md", b"\xff"),
+    _text("vocab.txt", ""),
+  ],
+)
+def test_odd_files_whose_meaning_is_clear(
+  folder: pathlib.Path, tmp_path: pathlib.Path, change: Callable
+) -> None:
+  words = [["ada", "[SEP]", "unheard", "a"]]
+  usual = _read(folder)
+  change(folder)
+  odd = _read(folder)
+  assert odd(words).ids.tolist() == usual(words).ids.tolist()
+  assert odd.pad_id == usual.pad_id
+  # And so when it is written with a model.
+  odd.fast.save_pretrained(tmp_path / "again")
+  again = _read(tmp_path / "again")
+  assert again(words).ids.tolist() == usual(words).ids.tolist()
+
+
+def test_a_special_token_of_two_names(folder: pathlib.Path) -> None:
+  """Which of the two the model has learnt, nobody says."""
+  _unnamed(folder)
+  _edit(
+    folder / "tokenizer.json",
+    lambda f: f["model"]["vocab"].update({"<s>": len(f["model"]["vocab"])}),
+  )
+  with pytest.raises(UserError, match="has no cls_token"):
+    _read(folder)
+
+
+@pytest.mark.parametrize(
+  "name",
+  ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"],
+)
+@pytest.mark.parametrize(
+  ("text", "reason"),
+  [
+    ("[]", "no JSON object"),
+    ("null", "no JSON object"),
+    (9999 * "[", "too deep"),
+    ('{"a":' * 99_999, "too deep"),
+    (b"\xff", "not UTF-8"),
+    ("{", "Expecting"),
+  ],
+  ids=range(6),
+)
+def test_files_that_are_no_objects(
+  folder: pathlib.Path, name: str, text: str | bytes, reason: str
+) -> None:
+  _text(name, text)(folder)
+  match = rf"\({name}: {reason}[^\n]*\); the folder"
+  with pytest.raises(UserError, match=match):
+    _read(folder)

@@ -19,6 +19,13 @@ MAX_WORD_PIECES = 64
 # How byte-level BPE writes a space.
 _SPACE = "Ġ"
 
+_USUAL = {
+  "pad": ("[PAD]", "<pad>"),
+  "cls": ("[CLS]", "<s>"),
+  "sep": ("[SEP]", "</s>"),
+  "unk": ("[UNK]", "<unk>"),
+}
+
 log = logging.getLogger(__name__)
 
 
@@ -148,7 +155,16 @@ class Tokenizer:
 
   def _special_id(self, folder: str, name: str) -> int:
     token = getattr(self.fast, f"{name}_token")
+    if token is None:
+      # Files of a general class of tokenizer need not name them.
+      known = self._backend.token_to_id
+      usual = [x for x in _USUAL[name] if known(x) is not None]
+      if len(usual) == 1:  # Of two, who would know.
+        token = usual[0]
+        self.fast.add_special_tokens({f"{name}_token": token})
     number = None if token is None else self._backend.token_to_id(token)
+    if number is None and name == "pad":
+      return 0  # Nothing sees it.
     if number is None:
       raise UserError(
         f"{folder}: its tokenizer has no {name}_token, which the model's "

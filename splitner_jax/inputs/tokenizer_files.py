@@ -18,6 +18,12 @@ NEEDED = "tokenizer.json, or vocab.txt and tokenizer_config.json"
 # In place of the vocabulary, which takes most of the time.
 _NO_VOCABULARY = {"type": "BPE", "vocab": {}, "merges": []}
 
+_OBJECTS = (
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+)
+
 
 def load(folder: str, **options: bool | None) -> Any:
   """The tokenizer of transformers, without any network or code of others.
@@ -34,6 +40,8 @@ def load(folder: str, **options: bool | None) -> Any:
     UserError: no fast tokenizer can be read.
   """
   try:
+    for name in _OBJECTS:
+      _fields(_read(folder, name) or b"{}", name)
     text = _read(folder, "tokenizer.json")
     own = tokenizers.Tokenizer(models.BPE()) if text is None else _parts(text)
     normalizer, pre_tokenizer = own.normalizer, own.pre_tokenizer
