@@ -22,7 +22,7 @@ from splitner_jax.inference import output_formats, pipeline
 from splitner_jax.inference.documents import KINDS, Row, read_rows
 from splitner_jax.runtime import progress, sizes, streams
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.files import atomic_write
+from splitner_jax.runtime.files import atomic_write, refuse_device
 
 
 def tag(
@@ -103,9 +103,11 @@ def _size(source: BinaryIO) -> int | None:
 
 def _open(path: str) -> BinaryIO:
   try:
-    return open(path, "rb")
+    file: BinaryIO = open(path, "rb")  # noqa: SIM115 (the caller reads it)
   except OSError as e:
     raise UserError(f"--input: {path}: {e.strerror}; check the path") from e
+  refuse_device(file.fileno(), f"--input: {path}")
+  return file
 
 
 def define_flags() -> None:
@@ -158,6 +160,8 @@ def main(argv: list[str]) -> None:
     auto = flags.FLAGS.input_format == "auto"
     from_pipe = flags.FLAGS.input == "-"
     source = sys.stdin.buffer if from_pipe else _open(flags.FLAGS.input)
+    if from_pipe:
+      refuse_device(source.fileno(), "standard input")
     parts = tag(
       str(flags.FLAGS.model),
       source,

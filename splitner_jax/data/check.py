@@ -1,6 +1,7 @@
 """What is in a corpus, and what in it looks like a mistake."""
 
 import itertools
+import os
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -133,6 +134,8 @@ def _files(
 
 
 def _scheme(path: str, tag_column: int, word_column: int) -> str:
+  if os.path.exists(path) and not os.path.isfile(path):
+    return ""  # A pipe can be read once.
   try:
     scheme = formats.scheme_of(
       path, tag_column=tag_column, word_column=word_column

@@ -1,5 +1,6 @@
 """JSON Lines, one sentence a line, -> sentences."""
 
+import bisect
 import itertools
 import os
 import pathlib
@@ -100,7 +101,8 @@ def _from_json(line: str, where: str, predicted: bool) -> Sentence:
       raise UserError(
         f"{where}: entities {_show(left)} and {_show(right)} overlap; keep one"
       )
-  spans = tuple(_to_words(mention, words, where) for mention in mentions)
+  ends = [end for _, _, end in words]
+  spans = tuple(_to_words(mention, words, ends, where) for mention in mentions)
   return Sentence(
     words=tuple(word for word, _, _ in words),
     spans=spans,
@@ -129,23 +131,26 @@ def _entity(
 
 
 def _to_words(
-  mention: Span, words: Sequence[tuple[str, int, int]], where: str
+  mention: Span,
+  words: Sequence[tuple[str, int, int]],
+  ends: Sequence[int],
+  where: str,
 ) -> Span:
   """The mention in words; its own offsets count like those of `words`."""
-  inside = []
-  for i, (word, start, end) in enumerate(words):
-    if start < mention.end and mention.start < end:
-      if start < mention.start or mention.end < end:
-        raise UserError(
-          f"{where}: entity {_show(mention)} cuts the word {word!r} "
-          f"({start} to {end}); move its edge, or give 'tokens'"
-        )
-      inside.append(i)
-  if not inside:
+  first = last = bisect.bisect_right(ends, mention.start)
+  while last < len(words) and words[last][1] < mention.end:
+    word, start, end = words[last]
+    if start < mention.start or mention.end < end:
+      raise UserError(
+        f"{where}: entity {_show(mention)} cuts the word {word!r} "
+        f"({start} to {end}); move its edge, or give 'tokens'"
+      )
+    last += 1
+  if first == last:
     raise UserError(
       f"{where}: entity {_show(mention)} holds no word; remove it"
     )
-  return Span(inside[0], inside[-1] + 1, mention.label)
+  return Span(first, last, mention.label)
 
 
 def _show(span: Span) -> str:

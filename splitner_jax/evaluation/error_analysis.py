@@ -8,9 +8,11 @@ A mention is seen if its text, whatever its case, is a mention of the training
 data too, of any type; otherwise unseen.
 """
 
+import itertools
 import os
 import pathlib
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -243,7 +245,12 @@ def _matched(
     # By position between equals, so that there is one answer.
     return not same_words, not same_type, -_overlap(g, p), g, p
 
-  candidates = [(g, p) for g in wanted for p in found if _overlap(g, p) > 0]
+  starts = [p.start for p in found]
+  furthest = [*itertools.accumulate((p.end for p in found), max)]
+  candidates: list[tuple[Span, Span]] = []
+  for g in wanted:  # Of the others only those near it are looked at.
+    near = slice(bisect_right(furthest, g.start), bisect_left(starts, g.end))
+    candidates += [(g, p) for p in found[near] if _overlap(g, p) > 0]
   partners: dict[Span, Span] = {}
   taken: set[Span] = set()
   for g, p in sorted(candidates, key=distance):

@@ -54,7 +54,9 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
     UserError: the file cannot be read, is not UTF-8 or holds a NUL.
   """
   try:
-    data = pathlib.Path(path).read_bytes()
+    with open(path, "rb") as file:
+      refuse_device(file.fileno(), path)
+      data = file.read()
   except FileNotFoundError:
     raise UserError(f"{path}: no such file; check the path") from None
   except IsADirectoryError:
@@ -70,6 +72,19 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
     if odd:
       raise UserError(f"{path}:{odd}: {INNER_RETURN}")
   return lines
+
+
+def refuse_device(number: int, path: str | os.PathLike[str]) -> None:
+  """Raises UserError if an open file is a device, which need not end.
+
+  But for a terminal, on which somebody types.
+  """
+  found = os.fstat(number)
+  if not stat.S_ISCHR(found.st_mode) and not stat.S_ISBLK(found.st_mode):
+    return
+  # The null device ends at once.
+  if found.st_rdev != os.stat(os.devnull).st_rdev and not os.isatty(number):
+    raise UserError(f"{path}: a device; give a file")
 
 
 def checksum(path: str | os.PathLike[str], start: int = 0) -> int:
