@@ -5,9 +5,10 @@ runs inside a step may use `global_rows`, `sum_over_devices` and `device_key`.
 Another way of parallelism has to replace this file only.
 """
 
+import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -21,6 +22,35 @@ AXIS = "data"
 
 T = TypeVar("T")
 
+_targets: tuple[jax.Device, ...] = ()
+
+
+@contextlib.contextmanager
+def compiling_for(targets: Sequence[jax.Device]) -> Iterator[None]:
+  """Inside, all here is about other devices than this machine's.
+
+  Programs can be lowered and compiled for them, not run.
+
+  Args:
+    targets: of one platform, such as those of a described TPU slice.
+  """
+  global _targets
+  before, _targets = _targets, tuple(targets)
+  try:
+    yield
+  finally:
+    _targets = before
+
+
+def _devices() -> list[jax.Device]:
+  """Those of this process, or those that are compiled for."""
+  return list(_targets) or jax.local_devices()
+
+
+def _platform() -> str:
+  """Of the devices: cpu, gpu or tpu."""
+  return _targets[0].platform if _targets else jax.default_backend()
+
 
 def device_count() -> int:
   """The devices of this process.
@@ -33,11 +63,11 @@ def device_count() -> int:
       f"this is one of {jax.process_count()} processes, and a run has one; "
       "start the command on one host, without jax.distributed"
     )
-  return jax.local_device_count()
+  return len(_devices())
 
 
 def _sharding(spec: PartitionSpec) -> NamedSharding:
-  return NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), spec)
+  return NamedSharding(Mesh(np.array(_devices()), (AXIS,)), spec)
 
 
 def replicated() -> NamedSharding:
@@ -67,12 +97,19 @@ def compile_step(step: Callable[[Tree, Tree], tuple[Tree, Tree]]) -> Callable:
     in_axes=(None, 0),
     out_axes=(None, None),
     donate_argnums=0,
+    devices=_targets or None,
   )
 
 
 def compile_forward(forward: Callable[[Tree, Tree, Tree], Tree]) -> Callable:
   """Compiles (params, tables, batch) -> rows, of shape [devices, rows, ...]."""
-  return jax.pmap(forward, axis_name=AXIS, in_axes=(None, None, 0), out_axes=0)
+  return jax.pmap(
+    forward,
+    axis_name=AXIS,
+    in_axes=(None, None, 0),
+    out_axes=0,
+    devices=_targets or None,
+  )
 
 
 def compile_update(update: Callable[[Tree, Tree, Tree], Tree]) -> Callable:
@@ -103,7 +140,7 @@ def device_key(seed: jax.Array, step: jax.Array) -> jax.Array:
 
   Threefry is slow on TPU, whose own generator is the fast one there.
   """
-  impl = "rbg" if jax.default_backend() == "tpu" else "threefry2x32"
+  impl = "rbg" if _platform() == "tpu" else "threefry2x32"
   key = jax.random.fold_in(jax.random.key(seed, impl=impl), step)
   return jax.random.fold_in(key, jax.lax.axis_index(AXIS))
 
@@ -164,7 +201,7 @@ def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
 def compute_dtype(name: str) -> str:
   """The dtype that `config.compute_dtype` means on this machine."""
   if name == "auto":
-    return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return "float32" if _platform() == "cpu" else "bfloat16"
   if name not in ("float32", "bfloat16"):
     raise UserError(
       f"config.compute_dtype: {name!r} is none of auto, float32, bfloat16"
@@ -178,4 +215,4 @@ def row_length() -> int:
   A matrix unit wants few and large products, so that the attention to tokens of
   other examples costs less there than rows of several lengths.
   """
-  return 0 if jax.default_backend() == "cpu" else 256
+  return 0 if _platform() == "cpu" else 256
