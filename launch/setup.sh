@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs the project and its default backbone:
-#   launch/setup.sh [--dev] [--parity] [--browser]
+#   launch/setup.sh [--dev] [--parity] [--browser] [--tpu | --cuda]
 # --dev adds the tools of launch/test.sh, --parity torch for the parity tests,
-# --browser Debian's Chromium, for the tests of the server's page (as root).
+# --browser Debian's Chromium, for the tests of the server's page (as root),
+# --tpu and --cuda what JAX needs for the machine's TPU or GPU.
 # Uses the active virtual environment, else makes .venv in the checkout with
 # $PYTHON (default: the first Python 3.11+ found). Running it again is cheap.
 set -euo pipefail
@@ -13,20 +14,22 @@ fail() {
 }
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-extras=()
+wanted_extras=()
 browser=false
 for argument in "$@"; do
   case $argument in
-    --dev) extras+=(dev) ;;
-    --parity) extras+=(parity) ;;
+    --dev | --parity | --tpu | --cuda) wanted_extras+=("${argument#--}") ;;
     --browser) browser=true ;;
     *)
       fail "unknown argument $argument;" \
-        "usage: $0 [--dev] [--parity] [--browser]"
+        "usage: $0 [--dev] [--parity] [--browser] [--tpu | --cuda]"
       ;;
   esac
 done
-extras=$(printf '%s\n' ${extras[@]+"${extras[@]}"} | sort -u | paste -sd, -)
+extras=$(
+  printf '%s\n' ${wanted_extras[@]+"${wanted_extras[@]}"} | sort -u |
+    paste -sd, -
+)
 
 # A name on PATH may be a shim with nothing behind it, so each is really run.
 is_new_enough() {
