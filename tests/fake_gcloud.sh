@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Stands for gcloud in tests. Each call's arguments become a line of
 # $FAKE/calls; its answer is the next line of $FAKE/KIND, STATUS|TEXT, of which
-# the last is given for ever. What fails says its text on stderr.
+# the last is given for ever. What fails says its text on stderr; the status
+# `hangs` has no end.
 set -eu
 
 printf '%s\x1f' "$@" >>"$FAKE/calls"
@@ -26,6 +27,7 @@ if ((${#lines[@]} > 1)); then
   printf '%s\n' "${lines[@]:1}" >"$FAKE/$kind"
 fi
 status=${lines[0]%%|*}
+[[ $status != hangs ]] || exec sleep 60
 if ((status)); then exec >&2; fi
 text=${lines[0]#*|}
 [[ -z $text ]] || printf '%b\n' "$text"

@@ -358,6 +358,7 @@ def test_delete_of_what_is_not_there(cloud: _Cloud) -> None:
   status, _, err = cloud.run("delete")
   assert status == 0
   assert cloud.calls() == _GONE
+  assert "could not delete" not in err
   assert "nothing is held" in err
 
 
@@ -386,6 +387,21 @@ def test_interrupted_while_provisioning(
   assert process.returncode == 128 + number
   assert cloud.calls() == [_LOOK, _CREATE, _LOOK]
   assert "PROVISIONING when last seen; it costs until you run: " in err
+  assert _HELD in err
+
+
+def test_interrupted_while_it_asks(cloud: _Cloud) -> None:
+  """The request may have arrived."""
+  cloud.answers(describe=[_NONE], create=["hangs|"])
+  process = cloud.start("create")
+  while len(cloud.calls()) < 2:
+    assert process.poll() is None
+    time.sleep(0.01)
+  time.sleep(0.1)
+  os.killpg(process.pid, signal.SIGINT)
+  _, err = process.communicate(timeout=10)
+  assert process.returncode == 130
+  assert "requested when last seen" in err
   assert _HELD in err
 
 
