@@ -35,13 +35,16 @@ TEXT
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 me=launch/tpu.sh
 
+# For what is said while the output of a command goes elsewhere.
+exec 3>&1 4>&2
+
 fail() {
-  echo "error: $*" >&2
+  echo "error: $*" >&4
   exit 1
 }
 
 say() {
-  echo "tpu: $*" >&2
+  echo "tpu: $*" >&4
 }
 
 # ---- The command line.
@@ -146,7 +149,7 @@ at_exit() {
 }
 
 stop() {
-  echo >&2
+  echo >&4
   if [[ $command == train ]]; then
     say "stopped watching; what runs goes on, and the same command comes back" \
       "to it"
@@ -160,7 +163,6 @@ trap at_exit EXIT
 trap 'stop 130' INT
 trap 'stop 143' TERM
 trap 'stop 129' HUP
-exec 3>&1 # Where a dry run prints, also from inside of $(...).
 
 # shellcheck source=launch/tpu_machine.sh
 source "$root/launch/tpu_machine.sh"

@@ -87,7 +87,7 @@ crashed() {
   }
   [[ -z $delete_after ]] || give_back
   echo "error: training ended with status $1, $failures times; its log is" \
-    "above and in $workdir/log.txt" >&2
+    "above and in $workdir/log.txt" >&4
   exit "$1"
 }
 
