@@ -69,6 +69,10 @@ start() {
   # Of a session of its own: it does not end with the connection.
   setsid nohup "$root/launch/vm.sh" run "$@" >>"$own/log" 2>&1 </dev/null &
   echo $! >"$own/pid"
+  local tries=0
+  until is_running || [[ -f $own/status ]] || ((++tries > 100)); do
+    sleep 0.05
+  done
 }
 
 # Packs the run folder into one file: status 1 where something changed under it.
