@@ -521,7 +521,7 @@ def test_shellcheck() -> None:
   program = shutil.which("shellcheck")
   if program is None:
     pytest.skip("no shellcheck: run launch/setup.sh --dev")
-  scripts = sorted(_LAUNCH.glob("*.sh"))
+  scripts = sorted([*_LAUNCH.glob("*.sh"), *_LAUNCH.glob("*.sbatch")])
   root = _LAUNCH.parent
   done = subprocess.run(
     [program, "--external-sources", *scripts, *root.glob("tests/*.sh")],
