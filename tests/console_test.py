@@ -53,7 +53,7 @@ def test_commands_are_listed(
   ]
   assert names == [
     *("train", "check", "predict", "serve", "tune"),
-    *("score", "compare", "export", "benchmark"),
+    *("score", "compare", "export", "benchmark", "compile_for"),
   ]
 
 

@@ -23,6 +23,7 @@ COMMANDS = {
   "compare": "says whether one run is really better than another",
   "export": "writes a trained encoder for transformers",
   "benchmark": "measures speed beside the baselines and the machine's limit",
+  "compile_for": "compiles for a TPU that is not there: memory, speed",
 }
 """The commands, each a module beside this one, and what they do."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from splitner_jax.inputs.batches import Batch, Batcher
+from splitner_jax.inputs.batches import Arrays, Batch, Batcher
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.layouts import USUAL_LENGTH, inference_shapes
 from splitner_jax.inputs.packing import (
@@ -111,18 +111,41 @@ class Programs:
         )
       return self._fill[name]
 
+  def table_rows(self, name: str) -> TableRows:
+    """Which text is where in a feature's table: none yet."""
+    capacity = max(TABLE_ROWS[name], *map(_tokens, self.shapes))
+    return TableRows(
+      name, capacity, _FILLED[name], self.task.tokenizer.reference
+    )
+
+  def batcher(self, examples: Examples) -> Batcher:
+    """Makes batches of these examples."""
+    task = self.task
+    return Batcher(
+      examples,
+      task.features,
+      None,
+      task.tokenizer.pad_id,
+      devices.device_count(),
+    )
+
+  def nothing(self, shape: Shape) -> tuple[Layout, Arrays]:
+    """A batch of almost nothing: the layout, and what `forward` reads of it."""
+    batcher = self.batcher(self.task.probe())
+    zero: np.ndarray = np.zeros(1, np.int64)
+    batch = batcher.assemble(Placement(shape, zero, zero, zero))
+    return batch.layout, _read(batch, batch.texts)
+
 
 class _Table:
   """A feature's table: which text is where, and the values on the devices."""
 
   def __init__(self, programs: Programs, name: str):
-    task, largest = programs.task, max(map(_tokens, programs.shapes))
-    model: Any = task.model
-    capacity = max(TABLE_ROWS[name], largest)
-    self.rows = TableRows(
-      name, capacity, _FILLED[name], task.tokenizer.reference
+    model: Any = programs.task.model
+    self.rows = programs.table_rows(name)
+    self.values = devices.replicate(
+      feature_tables.empty(model, name, self.rows.capacity)
     )
-    self.values = devices.replicate(feature_tables.empty(model, name, capacity))
     self._fill = programs.fill(name)
 
   def fill(self, params: Tree, texts: Texts) -> None:
@@ -181,15 +204,14 @@ class Forward:
 
   def warm_up(self) -> None:
     """Compiles all programs, several at a time, and runs each once."""
-    programs, task = self.programs, self.programs.task
-    batcher = self._batcher(task.probe())
+    programs = self.programs
 
     def run(shape: Shape) -> None:
-      zero: np.ndarray = np.zeros(1, np.int64)
-      batch = batcher.assemble(Placement(shape, zero, zero, zero))
-      arrays = _put(batch, batch.texts)
+      layout, arrays = programs.nothing(shape)
       tables = {n: _Table(programs, n).values for n in programs.table_features}
-      logits = programs.forward(batch.layout)(self.params, tables, arrays)
+      logits = programs.forward(layout)(
+        self.params, tables, devices.put_batch(arrays)
+      )
       devices.to_host(logits)
 
     def fill(name: str) -> None:
@@ -202,19 +224,12 @@ class Forward:
       for done in [threads.submit(job) for job in jobs]:
         done.result()
 
-  def _batcher(self, examples: Examples) -> Batcher:
-    task = self.programs.task
-    num_devices = devices.device_count()
-    return Batcher(
-      examples, task.features, None, task.tokenizer.pad_id, num_devices
-    )
-
   def _run(self, examples: Examples, batch_size: int | None) -> np.ndarray:
     programs = self.programs
     few, many, long = programs.shapes
     results: np.ndarray = np.zeros((0, 0), np.float32)
     num_devices = devices.device_count()
-    batcher = self._batcher(examples)
+    batcher = programs.batcher(examples)
     packer = Packer(
       examples.lengths,
       examples.target_counts,
@@ -241,7 +256,8 @@ class Forward:
           found, new = table.rows.find(texts.reshape(-1), examples.distinct)
           rows[name] = found.reshape(texts.shape)
           fills += [(name, each) for each in new]
-        yield len(placement.examples), batch, _put(batch, rows), fills
+        arrays = devices.put_batch(_read(batch, rows))
+        yield len(placement.examples), batch, arrays, fills
 
     def collect(batch: Batch, logits_DxMxC: Tree) -> None:
       nonlocal results
@@ -276,12 +292,11 @@ class Forward:
     return results
 
 
-def _put(batch: Batch, rows: Mapping[str, np.ndarray]) -> Tree:
-  """The arrays of a batch on the devices, with the rows of its texts."""
+def _read(batch: Batch, rows: Mapping[str, np.ndarray]) -> Arrays:
+  """What a model reads of a batch, with the rows of its texts."""
   arrays = {
     name: array
     for name, array in batch.arrays.items()
     if name not in ("labels", "weights")
   }
-  arrays |= {f"{name}_index": index for name, index in rows.items()}
-  return devices.put_batch(arrays)
+  return arrays | {f"{name}_index": index for name, index in rows.items()}
