@@ -20,6 +20,7 @@ _FLOORS = (
   "experiment",
   "throughput",
   "serving",
+  "integrations",
   "commands",
   "reproduce",
 )
