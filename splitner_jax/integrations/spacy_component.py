@@ -135,10 +135,14 @@ class SplitNERComponent:
 
   @property
   def labels(self) -> tuple[str, ...]:
-    """The entity types it can set."""
+    """The entity types it can set; none are known before there is a model.
+
+    spaCy asks for them while it loads a pipeline, before `from_disk`.
+    """
+    known = self._ner.labels if self._ner else ()
     if self._types is None:
-      return self.ner.labels
-    return tuple(x for x in self.ner.labels if x in self._types)
+      return known
+    return tuple(label for label in known if label in self._types)
 
   def __call__(self, doc: Doc) -> Doc:
     """Tags one document."""
