@@ -47,6 +47,20 @@ def card(result: Json, command: str) -> str:
     f"{corpus['name']}, content {corpus['content_hash']}; sentences: "
     + ", ".join(f"{n} {split}" for split, n in corpus["sentences"].items())
     + ".",
+    "## Limits",
+    "\n".join(
+      [
+        "- It knows the types above and no others; mentions never overlap.",
+        f"- The scores are those of sentences like {corpus['name']}'s. Text of "
+        "another kind or language has others: score a labelled sample of it "
+        "with `splitner score` before relying on them.",
+        "- They are of words that the corpus has split. Text is split by "
+        "rules, and sentences by others; a mention that ends within a word is "
+        "not found.",
+        "- It learned from what people wrote and annotated, errors and "
+        "prejudice included; look at what it finds before acting on it.",
+      ]
+    ),
     "## Recipe",
     f"splitner_jax {result['splitner_jax']}:\n\n```\n{command}\n```",
     "\n".join(
