@@ -5,7 +5,7 @@ What they hold, and when there is a list of lists, is that of
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypedDict, overload
+from typing import Any, TypedDict
 
 from splitner_jax.inference.pipeline import SplitNER
 
@@ -41,19 +41,12 @@ class NerPipeline:
     self._ner = ner
     self._threshold = threshold
 
-  @overload
-  def __call__(self, inputs: str) -> list[Group]: ...
-
-  @overload
-  def __call__(
-    self, inputs: list[str] | tuple[str, ...]
-  ) -> list[list[Group]]: ...
-
-  @overload
-  def __call__(self, inputs: Iterable[str]) -> Iterator[list[Group]]: ...
-
   def __call__(self, inputs: Any) -> Any:
     """The entities of one text, of each of a list, or of each of a stream.
+
+    Args:
+      inputs: a string, for a list of entities; a list or tuple of strings, for
+        a list of such lists; any other iterable of strings, for an iterator.
 
     Raises:
       UserError: one of them is no text.
@@ -61,8 +54,8 @@ class NerPipeline:
     if isinstance(inputs, str):
       [found] = self._stream([inputs])
       return found
-    found = self._stream(inputs)
-    return list(found) if isinstance(inputs, (list, tuple)) else found
+    stream = self._stream(inputs)
+    return list(stream) if isinstance(inputs, (list, tuple)) else stream
 
   def _stream(self, texts: Iterable[str]) -> Iterator[list[Group]]:
     for entities in self._ner.stream(texts, threshold=self._threshold):
