@@ -3,7 +3,8 @@
 splitner predict --model=FOLDER --input=FILE --output=FILE
 
 reads plain text (one row of output for each line), JSON Lines with "text" or
-"tokens", or columns, and writes --format=jsonl, conll, text, html or brat.
+"tokens", or columns, and writes --format=jsonl, conll, text, html, brat, or a
+docbin of spaCy.
 """
 
 import itertools
@@ -38,7 +39,7 @@ def tag(
   labels: Collection[str] | None = None,
   input_format: str | None = None,
   word_column: int = 0,
-) -> Iterator[str]:
+) -> Iterator[str | bytes]:
   """Tags a file, part by part of the output.
 
   Args:

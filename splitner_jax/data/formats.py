@@ -1,7 +1,7 @@
 """Corpus files <-> sentences.
 
 Columns: one word a line, one of its columns the tag, in any of the schemes of
-`tags`. Two more formats are read in `jsonl` and `conll2012`. Whatever is wrong
+`tags`. Other formats are read in modules of their own. Whatever is wrong
 in a file is a UserError that says file and line; nothing is repaired or left
 out silently.
 """
@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from splitner_jax.data import conll2012, jsonl
+from splitner_jax.data import conll2012, docbin, jsonl, parquet
 from splitner_jax.data import tags as tags_lib
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.data.words import BLANKS, check_word
@@ -46,12 +46,16 @@ def read(
 ) -> list[Sentence]:
   """Reads a corpus file; its name says the format.
 
-  JSON Lines if it ends in `.jsonl` or `.json`, CoNLL-2012 in `gold_conll`, else
-  columns; `predicted` says how JSON Lines are read, see `jsonl.read`, the
+  JSON Lines if it ends in `.jsonl` or `.json`, Parquet in `.parquet`, a DocBin
+  of spaCy in `.spacy`, CoNLL-2012 in `gold_conll`, else columns; `predicted` says how JSON Lines are read, see `jsonl.read`, the
   other arguments how columns are.
   """
   if jsonl.is_name(path):
     return jsonl.read(path, predicted=predicted)
+  if parquet.is_name(path):
+    return parquet.read(path, predicted=predicted)
+  if docbin.is_name(path):
+    return docbin.read(path)
   if conll2012.is_name(path):
     return conll2012.read(path)
   return read_columns(
@@ -66,13 +70,17 @@ def read(
 def scheme_of(
   path: _Path, *, tag_column: int = -1, word_column: int = 0
 ) -> str:
-  """What `read` takes a file for: JSONL, CoNLL-2012, or the tags' scheme.
+  """What `read` takes a file for: the format, of columns the tags' scheme.
 
   Raises:
     UserError: a file of columns cannot be read.
   """
   if jsonl.is_name(path):
     return "JSONL"
+  if parquet.is_name(path):
+    return "Parquet"
+  if docbin.is_name(path):
+    return "DocBin"
   if conll2012.is_name(path):
     return "CoNLL-2012"
   blocks = _blocks(path, word_column, tag_column, None, None)

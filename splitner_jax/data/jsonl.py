@@ -1,23 +1,23 @@
-"""JSON Lines, one sentence a line, -> sentences."""
+"""JSON Lines, one sentence a line, and exports of annotation tools."""
 
-import bisect
-import itertools
+import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from splitner_jax.data.sentences import Sentence, Span
-from splitner_jax.data.text import Word, words_with_offsets
-from splitner_jax.data.words import BLANKS, check_word, label_fault
+from splitner_jax.data import annotation_tools, records, tagged_rows
+from splitner_jax.data.sentences import Sentence
+from splitner_jax.data.words import BLANKS
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import read_lines
 from splitner_jax.runtime.json_text import parse
 from splitner_jax.runtime.types import Json
 
-_KEYS = ("text", "tokens", "entities", "pos", "predicted")
-_ENTITY = ("start", "end", "label")
-_PREDICTED = (*_ENTITY, "score", "text")
+_INFO = "dataset_info.json"
+
+Rows = Iterable[tuple[str, Any]]
+"""Where each record stands, and what it is."""
 
 
 def is_name(path: str | os.PathLike[str]) -> bool:
@@ -37,6 +37,10 @@ def read(
   `"pos"` may add the part of speech of each word. What `formats.write_jsonl`
   adds under `predicted` is not read.
 
+  Or, as the first record says, `{"tokens": [...], "ner_tags": [...]}` of the
+  library datasets, whose numbers are names in a dataset_info.json beside the
+  file; what Prodigy writes; or the list of tasks that Label Studio exports.
+
   Args:
     path: a UTF-8 file.
     predicted: reads what a model said instead: the entities under `predicted`
@@ -52,130 +56,85 @@ def read(
     lines.pop()
   if not lines:
     raise UserError(f"{path}: no sentence in it; give one JSON object a line")
+  rows = _tasks(lines, path) if _is_list(lines) else _lines(lines, path)
+  return sentences(rows, path, lambda: _names(path), predicted=predicted)
+
+
+def sentences(
+  rows: Rows,
+  path: str | os.PathLike[str],
+  names: Callable[[], Sequence[str]],
+  *,
+  predicted: bool = False,
+) -> list[Sentence]:
+  """The sentences of records, all of the kind of the first; see `read`.
+
+  Args:
+    rows: the records.
+    path: of their file, for messages.
+    names: says what the numbers of `ner_tags` mean; none if it is not known.
+    predicted: as of `read`.
+
+  Raises:
+    UserError: see `read`.
+  """
+  rows = list(rows)
+  first = rows[0][1] if rows else {}
+  keys = set(first) if isinstance(first, dict) else set()
+  if "ner_tags" in keys and not (predicted and "predicted" in keys):
+    return tagged_rows.sentences(rows, names)
+  if keys & annotation_tools.PRODIGY_KEYS:
+    accepted = (annotation_tools.prodigy(record, w) for w, record in rows)
+    found = [sentence for sentence in accepted if sentence]
+  elif keys & annotation_tools.LABEL_STUDIO_KEYS:
+    found = [annotation_tools.label_studio(record, w) for w, record in rows]
+  else:
+    found = [
+      records.sentence(record, w, predicted=predicted) for w, record in rows
+    ]
+  if not found:
+    raise UserError(f"{path}: no sentence in it; give a file with annotations")
+  return found
+
+
+def _lines(lines: Sequence[str], path: str | os.PathLike[str]) -> Iterator:
+  for number, line in enumerate(lines, start=1):
+    where = f"{path}:{number}"
+    try:
+      yield where, parse(line)
+    except ValueError as error:
+      raise UserError(
+        f"{where}: not JSON ({error}); write one object a line"
+      ) from None
+
+
+def _is_list(lines: Sequence[str]) -> bool:
+  """Whether a file is one list of objects, over one line or many."""
+  start = "".join(lines[:2]).replace(" ", "").replace("\t", "")
+  return start.startswith("[{")
+
+
+def _tasks(lines: Sequence[str], path: str | os.PathLike[str]) -> Rows:
+  try:
+    tasks = parse("\n".join(lines))
+  except ValueError as error:
+    raise UserError(
+      f"{path}: not JSON ({error}); export it again, or write one object a line"
+    ) from None
+  # What has no keys of a tool is told what a record should be.
   return [
-    _from_json(line, f"{path}:{number}", predicted)
-    for number, line in enumerate(lines, start=1)
+    (f"{path}: task {number}", annotation_tools.as_task(task))
+    for number, task in enumerate(tasks, start=1)
   ]
 
 
-def _from_json(line: str, where: str, predicted: bool) -> Sentence:
-  """The sentence of one line; `where` is its file and line number."""
+def _names(path: str | os.PathLike[str]) -> Sequence[str]:
+  """The names of `ner_tags` that a dataset_info.json beside the file has."""
+  info = pathlib.Path(path).with_name(_INFO)
+  if not info.is_file():
+    return ()
   try:
-    record = parse(line)
-  except ValueError as error:
-    raise UserError(
-      f"{where}: not JSON ({error}); write one object a line"
-    ) from None
-  _check_keys(record, _KEYS, where, any_other=predicted)
-  if ("text" in record) == ("tokens" in record):
-    raise UserError(f"{where}: give either 'text' or 'tokens', and only one")
-  said = predicted and "predicted" in record
-  entities = _field(record, "predicted" if said else "entities", list, where)
-  if "text" in record:
-    text = _field(record, "text", str, where)
-    words = words_with_offsets(text)
-    length = len(text)
-  else:
-    tokens = _field(record, "tokens", list, where)
-    words = [Word(token, i, i + 1) for i, token in enumerate(tokens)]
-    length = len(tokens)
-  if not words:
-    raise UserError(f"{where}: no word in it; remove the line or add words")
-  for word, _, _ in words:
-    check_word(word, where)
-  has_pos = "pos" in record and not predicted
-  pos = _field(record, "pos", list, where) if has_pos else []
-  for tag in pos:
-    check_word(tag, where, "part of speech")
-  if has_pos and len(pos) != len(words):
-    raise UserError(
-      f"{where}: {len(pos)} parts of speech for {len(words)} words; give one "
-      "for each"
-    )
-  mentions = sorted(
-    _entity(entity, i, length, where, _PREDICTED if predicted else _ENTITY)
-    for i, entity in enumerate(entities)
-  )
-  for left, right in itertools.pairwise(mentions):
-    if right.start < left.end:
-      raise UserError(
-        f"{where}: entities {_show(left)} and {_show(right)} overlap; keep one"
-      )
-  ends = [end for _, _, end in words]
-  spans = tuple(_to_words(mention, words, ends, where) for mention in mentions)
-  return Sentence(
-    words=tuple(word for word, _, _ in words),
-    spans=spans,
-    pos=tuple(pos),
-    source=where,
-  )
-
-
-def _entity(
-  entity: Json, index: int, length: int, where: str, keys: Sequence[str]
-) -> Span:
-  where = f"{where}: entity {index}"
-  _check_keys(entity, keys, where)
-  start = _field(entity, "start", int, where)
-  end = _field(entity, "end", int, where)
-  label = _field(entity, "label", str, where)
-  if not 0 <= start < end <= length:
-    raise UserError(
-      f"{where}: {start} to {end} is empty or outside 0 to {length}; "
-      "count from 0, end exclusive"
-    )
-  fault = label_fault(label)
-  if fault:
-    raise UserError(f"{where}: label {label!r} {fault}; write a plain name")
-  return Span(start, end, label)
-
-
-def _to_words(
-  mention: Span,
-  words: Sequence[tuple[str, int, int]],
-  ends: Sequence[int],
-  where: str,
-) -> Span:
-  """The mention in words; its own offsets count like those of `words`."""
-  first = last = bisect.bisect_right(ends, mention.start)
-  while last < len(words) and words[last][1] < mention.end:
-    word, start, end = words[last]
-    if start < mention.start or mention.end < end:
-      raise UserError(
-        f"{where}: entity {_show(mention)} cuts the word {word!r} "
-        f"({start} to {end}); move its edge, or give 'tokens'"
-      )
-    last += 1
-  if first == last:
-    raise UserError(
-      f"{where}: entity {_show(mention)} holds no word; remove it"
-    )
-  return Span(first, last, mention.label)
-
-
-def _show(span: Span) -> str:
-  return f"{span.label!r} ({span.start} to {span.end})"
-
-
-def _field(record: Json, key: str, kind: type, where: str) -> Any:
-  if key not in record:
-    raise UserError(f"{where}: {key!r} is missing; add it")
-  value = record[key]
-  # JSON's true is an int in Python.
-  if not isinstance(value, kind) or isinstance(value, bool):
-    names = {list: "a list", str: "a string", int: "a whole number"}
-    raise UserError(f"{where}: {key!r} must be {names[kind]}")
-  return value
-
-
-def _check_keys(
-  record: object, allowed: Sequence[str], where: str, any_other: bool = False
-) -> None:
-  if not isinstance(record, dict):
-    keys = ", ".join(allowed)
-    raise UserError(f"{where}: not a JSON object; give one with {keys}")
-  for key in record:
-    if key not in allowed and not any_other:
-      raise UserError(
-        f"{where}: key {key!r} is unknown; use {', '.join(allowed)}"
-      )
+    fields: Json = json.loads(info.read_text("utf-8"))
+  except (OSError, ValueError) as error:
+    raise UserError(f"{info}: cannot be read ({error}); mend it") from None
+  return tagged_rows.names_of(fields.get("features"), str(info))

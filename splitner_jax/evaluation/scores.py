@@ -98,9 +98,9 @@ def score_files(
 
 
 def _is_one_column(gold: str, predicted: str) -> bool:
-  """Whether both are one file, and not of JSON Lines, which has two sides."""
+  """Whether both are one file, of no format that has two sides."""
   same = os.path.realpath(gold) == os.path.realpath(predicted)
-  return same and formats.scheme_of(gold) != "JSONL"
+  return same and formats.scheme_of(gold) not in ("JSONL", "Parquet")
 
 
 def _check_same_sentences(

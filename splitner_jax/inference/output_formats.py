@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from splitner_jax.data import tags
+from splitner_jax.data import docbin, tags
 from splitner_jax.data.sentences import Span
 from splitner_jax.data.text import Word, words_in_line
 from splitner_jax.inference.documents import Row
@@ -172,11 +172,30 @@ def brat(tagged: Tagged, style: Style) -> Iterator[str]:
     at += row.length
 
 
-FORMATS: dict[str, Callable[[Tagged, Style], Iterator[str]]] = {
+def docbin_file(tagged: Tagged, style: Style) -> Iterator[bytes]:
+  """A DocBin of spaCy: a document for each text, `span._.score` included.
+
+  It is one part, so that all documents are in memory at the end.
+  """
+
+  def document(row: Row, entities: list[Entity]) -> docbin.Document:
+    given = [(e.start, e.end, e.label, e.score) for e in entities]
+    if isinstance(row.content, str):
+      sentences = style.sentences(row.content)
+      return docbin.Document.of_text(row.content, sentences, given, row.record)
+    starts = [i == 0 for i in range(len(row.content))]
+    return docbin.Document(row.content, None, starts, given, row.record)
+
+  documents = (document(row, entities) for row, entities in tagged)
+  yield docbin.to_bytes(documents, "--format=docbin")
+
+
+FORMATS: dict[str, Callable[[Tagged, Style], Iterator[str | bytes]]] = {
   "jsonl": jsonl,
   "conll": conll,
   "text": text,
   "html": html_page,
   "brat": brat,
+  "docbin": docbin_file,
 }
 """The values of --format."""

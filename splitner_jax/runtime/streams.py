@@ -76,8 +76,8 @@ def prepare() -> None:
     sys.stderr = _Stream(2, encoding, is_error=True)
 
 
-def write_output(parts: Iterable[str]) -> bool:
-  """Writes to standard output, in UTF-8 wherever it leads.
+def write_output(parts: Iterable[str | bytes]) -> bool:
+  """Writes to standard output, text in UTF-8 wherever it leads.
 
   Returns:
     Whether all was read; not if the reader has gone, as `head` does.
@@ -87,7 +87,8 @@ def write_output(parts: Iterable[str]) -> bool:
   """
   try:
     for part in parts:
-      _write(part.encode("utf-8", "backslashreplace"))
+      is_text = isinstance(part, str)
+      _write(part.encode("utf-8", "backslashreplace") if is_text else part)
     _write(b"")
   except BrokenPipeError:
     _to_nowhere(sys.stdout.fileno())

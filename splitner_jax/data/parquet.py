@@ -1,0 +1,121 @@
+"""Parquet files <-> sentences; needs pip install "splitner_jax[parquet]"."""
+
+import io
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from splitner_jax.data import jsonl, tagged_rows, tags
+from splitner_jax.data.sentences import Sentence
+from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.extras import needed
+from splitner_jax.runtime.files import atomic_write
+from splitner_jax.runtime.types import Json
+
+_COLUMNS = ("tokens", "ner_tags", "text", "entities", "predicted", "pos")
+_METADATA = b"huggingface"
+"""Where the library datasets keeps the features of a file."""
+
+
+def is_name(path: str | os.PathLike[str]) -> bool:
+  """Whether a file of this name is Parquet."""
+  return pathlib.Path(path).suffix.lower() == ".parquet"
+
+
+def read(
+  path: str | os.PathLike[str], *, predicted: bool = False
+) -> list[Sentence]:
+  """The sentences of a file whose rows are as lines of JSON Lines.
+
+  Numbers in `ner_tags` have the names that the library datasets has put into
+  the file (its feature ClassLabel).
+
+  Args:
+    path: of the file.
+    predicted: as of `jsonl.read`.
+
+  Raises:
+    UserError: it cannot be read, or a row is not as `jsonl.read` says.
+  """
+  rows, features = _rows(path)
+  found = ((f"{path}: row {n}", row) for n, row in enumerate(rows, start=1))
+  return jsonl.sentences(
+    found,
+    path,
+    lambda: tagged_rows.names_of(features, str(path)),
+    predicted=predicted,
+  )
+
+
+def _rows(path: str | os.PathLike[str]) -> tuple[Iterator[Json], Any]:
+  """The rows of a file, their known columns only; and its features."""
+  pyarrow_parquet = needed("pyarrow.parquet", "parquet", str(path))
+  try:
+    file = pyarrow_parquet.ParquetFile(path)
+    there = file.schema_arrow
+    columns = [name for name in there.names if name in _COLUMNS]
+    metadata = there.metadata or {}
+    info = json.loads(metadata.get(_METADATA, b"{}"))
+    table = file.read(columns)
+  except FileNotFoundError:
+    raise UserError(f"{path}: no such file; check the path") from None
+  except Exception as error:  # Its own errors are of several kinds.
+    reason = " ".join(str(error).split())[:160]
+    raise UserError(f"{path}: cannot be read as Parquet ({reason})") from error
+  if not {"tokens", "text"} & set(columns):
+    raise UserError(
+      f"{path}: has neither a column 'tokens' nor 'text', but "
+      f"{', '.join(there.names)}; name them so"
+    )
+  rows = (
+    row for batch in table.to_batches(1_000) for row in batch.to_pylist()
+  )
+  features = info.get("info", {}).get("features")
+  return map(_without_nothing, rows), features
+
+
+def _without_nothing(row: Json) -> Json:
+  """A row without the fields that are null in it."""
+  return {key: value for key, value in row.items() if value is not None}
+
+
+def write(
+  path: str | os.PathLike[str], sentences: Sequence[Sentence]
+) -> None:
+  """Writes `tokens` and `ner_tags`, numbers with the names of a ClassLabel.
+
+  Raises:
+    UserError: the file cannot be written.
+  """
+  arrow = needed("pyarrow", "parquet", str(path))
+  pyarrow_parquet = needed("pyarrow.parquet", "parquet", str(path))
+  labels = sorted({span.label for s in sentences for span in s.spans})
+  names = ["O", *(f"{p}-{x}" for x in labels for p in "BI")]
+  numbers = {name: i for i, name in enumerate(names)}
+  table = arrow.table(
+    {
+      "tokens": arrow.array(
+        [list(s.words) for s in sentences], arrow.list_(arrow.string())
+      ),
+      "ner_tags": arrow.array(
+        [
+          [numbers[t] for t in tags.spans_to_tags(s.spans, len(s.words))]
+          for s in sentences
+        ],
+        arrow.list_(arrow.int64()),
+      ),
+    }
+  )
+  value = {"dtype": "string", "_type": "Value"}
+  label = {"names": names, "_type": "ClassLabel"}
+  features = {
+    "tokens": {"feature": value, "_type": "List"},
+    "ner_tags": {"feature": label, "_type": "List"},
+  }
+  described = {"info": {"features": features}}
+  table = table.replace_schema_metadata({_METADATA: json.dumps(described)})
+  buffer = io.BytesIO()
+  pyarrow_parquet.write_table(table, buffer)
+  atomic_write(path, [buffer.getvalue()])
