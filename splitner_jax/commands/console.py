@@ -21,7 +21,7 @@ COMMANDS = {
   "tune": "fits a model's thresholds to a precision, a recall or F1",
   "score": "scores a file of predictions against a gold file",
   "compare": "says whether one run is really better than another",
-  "export": "writes a trained encoder for transformers",
+  "export": "writes a model for JAX, ONNX or transformers",
   "benchmark": "measures speed beside the baselines and the machine's limit",
   "compile_for": "compiles for a TPU that is not there: memory, speed",
 }

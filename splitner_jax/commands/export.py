@@ -1,9 +1,15 @@
-"""Writes the encoder of a trained task as a Hugging Face folder:
+"""Writes a trained model for other programs:
 
+splitner export --format=stablehlo --model=runs/wnut17/model --output=FOLDER
+splitner export --format=onnx --model=runs/wnut17/model --output=FOLDER
 splitner export --workdir=runs/wnut17 --task=detector --output=FOLDER
 
-Transformers loads it with `AutoModel.from_pretrained(FOLDER)`; config.json and
-the tokenizer are the backbone's, which is looked up as in training.
+The first is a program for JAX on CPU, CUDA and TPU, which needs none of this
+package; the second runs in any run time of ONNX (pip install
+"splitner_jax[onnx]"). Both have fixed shapes, and FOLDER/README.md says how to
+call them. The third, --format=hf, is the encoder of one task, which
+transformers loads with `AutoModel.from_pretrained(FOLDER)`; config.json and the
+tokenizer are the backbone's, which is looked up as in training.
 """
 
 import pathlib
@@ -53,17 +59,41 @@ def export(workdir: pathlib.Path, task: str, output: str) -> None:
   pretrained.export(devices.to_host(params), output, backbone)
 
 
+_OF_PROGRAMS = ("model", "rows", "length", "int8")
+
+
 def define_flags() -> None:
-  flags.DEFINE_string("workdir", None, "of the training run")
   flags.DEFINE_enum(
-    "task", "detector", ["detector", "classifier", "tagger"], "whose encoder"
+    "format", "hf", ["hf", "onnx", "stablehlo"], "of what is written"
   )
   flags.DEFINE_string("output", None, "folder to be made")
+  flags.DEFINE_string("workdir", None, "of the training run; for hf")
+  flags.DEFINE_enum(
+    "task",
+    "detector",
+    ["detector", "classifier", "tagger"],
+    "whose encoder; for hf",
+  )
+  flags.DEFINE_string(
+    "model", None, "folder of a model, or its hub id; not for hf"
+  )
+  flags.DEFINE_integer(
+    "rows", 0, "of a batch; 0: as many as 1,024 tokens are, about"
+  )
+  flags.DEFINE_integer(
+    "length", 0, "tokens of a row; 0: as many as the model reads"
+  )
+  flags.DEFINE_bool("int8", False, "matrices as integers of 8 bits; for onnx")
 
 
 def check_flags() -> None:
-  if not flags.FLAGS.workdir or not flags.FLAGS.output:
-    raise UserError("--workdir and --output are needed; see --help")
+  hf = flags.FLAGS.format == "hf"
+  needed = "workdir" if hf else "model"
+  if not flags.FLAGS[needed].value or not flags.FLAGS.output:
+    raise UserError(f"--{needed} and --output are needed; see --help")
+  for name in _OF_PROGRAMS if hf else ("workdir", "task"):
+    if flags.FLAGS[name].present:
+      raise UserError(f"--{name}: is not for --format={flags.FLAGS.format}")
 
 
 def main(argv: list[str]) -> None:
@@ -72,8 +102,23 @@ def main(argv: list[str]) -> None:
 
   progress.start_log()
   task, output = flags.FLAGS.task, flags.FLAGS.output
+  kind = flags.FLAGS.format
   try:
-    export(pathlib.Path(flags.FLAGS.workdir), task, output)
+    if kind == "hf":
+      export(pathlib.Path(flags.FLAGS.workdir), task, output)
+      print(f"{task}'s encoder: {output}")
+      return
+    from splitner_jax.inference import model_folder
+    from splitner_jax.integrations import exports
+
+    exports.write(
+      model_folder.load(str(flags.FLAGS.model), compute_dtype="float32"),
+      output,
+      kind,
+      rows=flags.FLAGS.rows,
+      length=flags.FLAGS.length,
+      int8=flags.FLAGS.int8,
+    )
+    print(f"{output}. {exports.expiry(kind)}")
   except UserError as e:
     cli.fail(str(e))
-  print(f"{task}'s encoder: {output}")

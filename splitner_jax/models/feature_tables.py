@@ -47,12 +47,21 @@ def fill(
       `features`; `rows`, int32[U of both], where they belong: K of those that
       are none.
   """
-  both, rows = (texts["short"], texts["long"]), texts["rows"]
+  new = rows_of(model, name, params, (texts["short"], texts["long"]))
   if name == "char":
-    new = _character_rows(model, params, both)
-    return table.at[rows].set(new, mode="drop")
-  new = _pattern_rows(model, params, both)
-  return table.at[:, rows].set(new, mode="drop")
+    return table.at[texts["rows"]].set(new, mode="drop")
+  return table.at[:, texts["rows"]].set(new, mode="drop")
+
+
+def rows_of(
+  model: TokenClassifier,
+  name: str,
+  params: Mapping[str, Tree],
+  texts: tuple[jax.Array, jax.Array],
+) -> jax.Array:
+  """The rows of texts, short ones and then long ones; see `fill`."""
+  rows = _character_rows if name == "char" else _pattern_rows
+  return rows(model, params, texts)
 
 
 def _character_rows(
