@@ -17,6 +17,7 @@ COMMANDS = {
   "train": "trains on a corpus, scores, and writes the model",
   "check": "says what is in a corpus before training",
   "predict": "tags text",
+  "bulk": "tags many files on an engine of Apache Beam",
   "serve": "tags text over HTTP",
   "tune": "fits a model's thresholds to a precision, a recall or F1",
   "score": "scores a file of predictions against a gold file",

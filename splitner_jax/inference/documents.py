@@ -201,14 +201,28 @@ def _read_jsonl(
     if not line.strip():
       continue
     try:
-      yield _from_json(line)
-    except (ValueError, RecursionError) as e:
-      on_error(
-        UserError(
-          f"{name}:{number}: cannot be read ({e}); write an object "
-          "with 'text' or 'tokens' on each line, or use --on-error=skip"
-        )
-      )
+      yield json_row(line, f"{name}:{number}")
+    except UserError as e:
+      on_error(UserError(f"{e}, or use --on-error=skip"))
+
+
+def json_row(line: str, where: str) -> Row:
+  """The text of a line of JSON Lines.
+
+  Args:
+    line: without its end.
+    where: its file and number, for messages.
+
+  Raises:
+    UserError: it is no object with a text or a list of words.
+  """
+  try:
+    return _from_json(line)
+  except (ValueError, RecursionError) as e:
+    raise UserError(
+      f"{where}: cannot be read ({e}); write an object with 'text' or 'tokens' "
+      "on each line"
+    ) from None
 
 
 def _from_json(line: str) -> Row:
@@ -219,6 +233,11 @@ def _from_json(line: str) -> Row:
     # Escapes can write half a character, which no file can hold.
     whole = json.dumps(record, ensure_ascii=False).encode("utf-8", "replace")
     record = json_text.parse(whole)
+  return _from_record(record)
+
+
+def _from_record(record: Json) -> Row:
+  """Takes the text out of a record."""
   if "text" in record and "tokens" in record:
     raise ValueError("both 'text' and 'tokens'")
   if "text" in record:
@@ -234,6 +253,24 @@ def _from_json(line: str) -> Row:
   ):
     raise ValueError("'tokens' is no list of words")
   return _row_of_words(content, record)
+
+
+def row_of_record(record: Json, where: str) -> Row:
+  """The text of a record that something else than JSON Lines has.
+
+  Args:
+    record: its fields.
+    where: it stands, for messages.
+
+  Raises:
+    UserError: as of `json_row`.
+  """
+  try:
+    return _from_record(dict(record))
+  except ValueError as e:
+    raise UserError(
+      f"{where}: cannot be read ({e}); give each row 'text' or 'tokens'"
+    ) from None
 
 
 def _row_of_words(words: list[str], record: Json | None = None) -> Row:

@@ -11,6 +11,7 @@ from splitner_jax.data.sentences import Span
 from splitner_jax.data.text import Word, words_in_line
 from splitner_jax.inference.documents import Row
 from splitner_jax.inference.pipeline import Entity
+from splitner_jax.runtime.types import Json
 
 Tagged = Iterable[tuple[Row, list[Entity]]]
 
@@ -30,6 +31,25 @@ class Style:
   colour: bool = False
 
 
+def record(row: Row, entities: Sequence[Entity]) -> Json:
+  """A text with its entities, as an object of JSON."""
+  of_text = isinstance(row.content, str)
+  return {
+    **row.record,
+    "text" if of_text else "tokens": row.content,
+    "entities": [
+      {
+        "start": e.start if of_text else e.first_word,
+        "end": e.end if of_text else e.end_word,
+        "label": e.label,
+        "score": round(e.score, 6),
+        "text": e.text,
+      }
+      for e in entities
+    ],
+  }
+
+
 def jsonl(tagged: Tagged, style: Style) -> Iterator[str]:
   """An object a line: the input's fields with `entities`.
 
@@ -37,22 +57,7 @@ def jsonl(tagged: Tagged, style: Style) -> Iterator[str]:
   """
   del style
   for row, entities in tagged:
-    of_text = isinstance(row.content, str)
-    record = {
-      **row.record,
-      "text" if of_text else "tokens": row.content,
-      "entities": [
-        {
-          "start": e.start if of_text else e.first_word,
-          "end": e.end if of_text else e.end_word,
-          "label": e.label,
-          "score": round(e.score, 6),
-          "text": e.text,
-        }
-        for e in entities
-      ],
-    }
-    yield json.dumps(record, ensure_ascii=False) + "\n"
+    yield json.dumps(record(row, entities), ensure_ascii=False) + "\n"
 
 
 def conll(tagged: Tagged, style: Style) -> Iterator[str]:

@@ -1,0 +1,264 @@
+"""Tagging of any number of files on an engine of Apache Beam.
+
+Files are cut into shards of some thousand texts. A shard is read, tagged and
+written by one worker, whole or not at all, so that a job that was ended goes on
+with the shards that are missing. What is distributed, and how, is the
+engine's. Needs pip install "splitner_jax[beam]".
+"""
+
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import ModelHandler, RunInference
+
+from splitner_jax.inference import output_formats
+from splitner_jax.inference.pipeline import Entity, SplitNER
+from splitner_jax.integrations.bulk_shards import (
+  AS_IT_IS,
+  Options,
+  Texts,
+  read,
+  shards,
+)
+from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.extras import needed
+from splitner_jax.runtime.types import Json
+
+FAILED = "failed"
+"""The side output: a record of each text that could not be tagged."""
+
+SETTINGS = "bulk.json"
+
+
+class Tagger(ModelHandler):
+  """Runs our model in Beam's RunInference: one for each process.
+
+  An example is the texts of a shard: they are many batches, each of as many
+  words as the model computes at a time.
+  """
+
+  def __init__(self, options: Options):
+    super().__init__(min_batch_size=1, max_batch_size=1)
+    self._options = options
+
+  def load_model(self) -> SplitNER:
+    """Loads the model, once in each process."""
+    return SplitNER.from_pretrained(
+      self._options.model, batch_size=self._options.batch_size
+    )
+
+  def run_inference(
+    self,
+    batch: Sequence[Texts],
+    model: SplitNER,
+    inference_args: dict[str, Any] | None = None,
+  ) -> Iterable[tuple[Texts, list[list[Entity]]]]:
+    """Yields the texts of each shard with their entities."""
+    del inference_args
+    options = self._options
+    for texts in batch:
+      found = model.stream(
+        (row.content for row in texts.rows),
+        threshold=options.threshold,
+        labels=options.labels,
+      )
+      yield texts, list(found)
+
+
+class Write(beam.DoFn):
+  """Writes shards; yields each that is there, and its failures beside."""
+
+  def __init__(self, options: Options):
+    self._options = options
+    self._texts = Metrics.counter("splitner", "texts")
+    self._failed = Metrics.counter("splitner", FAILED)
+
+  def process(self, element: tuple[Texts, list[list[Entity]]]) -> Iterator[Any]:
+    texts, entities = element
+    target = texts.shard.target
+    if texts.failures:
+      lines = [_json_line(failure) for failure in texts.failures]
+      _write_whole(failures_of(target), "".join(lines).encode())
+    records = [
+      output_formats.record(row, found)
+      for row, found in zip(texts.rows, entities, strict=True)
+    ]
+    if self._options.format == "jsonl":
+      data = "".join(map(_json_line, records)).encode()
+    else:
+      data = _parquet(records)
+    # The last: what is there is done.
+    _write_whole(target, data)
+    self._texts.inc(len(records))
+    self._failed.inc(len(texts.failures))
+    for failure in texts.failures:
+      yield beam.pvalue.TaggedOutput(FAILED, failure)
+    yield target
+
+
+def failures_of(target: str) -> str:
+  """The file of a shard's failures, if it has any."""
+  folder, name = FileSystems.split(target)
+  stem = name.rpartition(".")[0]
+  return FileSystems.join(folder, FAILED, f"{stem}.jsonl")
+
+
+def _json_line(record: Json) -> str:
+  return json.dumps(record, ensure_ascii=False, default=str) + "\n"
+
+
+def _parquet(records: Sequence[Json]) -> bytes:
+  """Columns text or tokens, and entities; other fields as JSON in `record`."""
+  arrow = needed("pyarrow", "beam", "--format=parquet")
+  parquet = needed("pyarrow.parquet", "beam", "--format=parquet")
+  number, words = arrow.int64(), arrow.list_(arrow.string())
+  entity = arrow.struct(
+    {
+      "start": number,
+      "end": number,
+      "label": arrow.string(),
+      "score": arrow.float64(),
+      "text": arrow.string(),
+    }
+  )
+  known = {
+    "text": arrow.string(),
+    "tokens": words,
+    "entities": arrow.list_(entity),
+    "record": arrow.string(),
+  }
+  rows = []
+  for record in records:
+    rest = {k: v for k, v in record.items() if k not in known}
+    row = {k: record.get(k) for k in known}
+    rows.append({**row, "record": _json_line(rest).strip() if rest else None})
+  buffer = io.BytesIO()
+  parquet.write_table(
+    arrow.Table.from_pylist(rows, schema=arrow.schema(known)), buffer
+  )
+  return buffer.getvalue()
+
+
+def _write_whole(path: str, data: bytes) -> None:
+  """Writes a file under another name first: it is whole or not there."""
+  folder, name = FileSystems.split(path)
+  # Of hidden names nobody reads a part.
+  part = FileSystems.join(folder, f".{name}.{os.getpid()}.part")
+  _make_folder(folder)
+  with FileSystems.create(part, compression_type=AS_IT_IS) as file:
+    file.write(data)
+  if FileSystems.exists(path):
+    FileSystems.delete([path])
+  FileSystems.rename([part], [path])
+
+
+def _make_folder(folder: str) -> None:
+  try:
+    FileSystems.mkdirs(folder)
+  except OSError:  # It is there already.
+    if not FileSystems.exists(folder):
+      raise
+
+
+class Bulk(beam.PTransform):
+  """Paths of files to shards that are written, and failures beside."""
+
+  def __init__(self, output: str, options: Options):
+    """See `run`."""
+    super().__init__()
+    self._output, self._options = output, options
+
+  def expand(self, files: Any) -> Any:
+    """(path, name) of files to the outputs `written` and FAILED."""
+    output, options = self._output, self._options
+    return (
+      files
+      | "cut" >> beam.FlatMapTuple(lambda p, n: shards(p, n, output, options))
+      | "missing" >> beam.Filter(lambda x: not FileSystems.exists(x.target))
+      | "spread" >> beam.Reshuffle()
+      | "read" >> beam.Map(read)
+      | "tag" >> RunInference(Tagger(options))
+      | "write"
+      >> beam.ParDo(Write(options)).with_outputs(FAILED, main="written")
+    )
+
+
+def _names(paths: Sequence[str]) -> list[tuple[str, str]]:
+  """Each path with a name of its own, the same for the same paths."""
+  named: dict[str, str] = {}
+  for path in sorted(paths):
+    name = FileSystems.split(path)[1]
+    known = set(named.values())
+    stem, i = name, 1
+    while name in known:
+      i += 1
+      name = f"{stem}-{i}"
+    named[path] = name
+  return list(named.items())
+
+
+def run(
+  pattern: str, output: str, options: Options, beam_options: Sequence[str] = ()
+) -> tuple[int, int]:
+  """Tags all files that match, as far as they are not tagged yet.
+
+  Args:
+    pattern: such as "texts/*.jsonl"; JSON Lines and Parquet are known by their
+      names, all else is plain text, a text a line.
+    output: folder, on a file system that all workers have.
+    options: of the job.
+    beam_options: of Beam, such as "--runner=FlinkRunner"; without a runner it
+      is Beam's own in this process.
+
+  Returns:
+    How many texts were tagged now, and how many failed.
+
+  Raises:
+    UserError: nothing matches, or the folder has shards of another job.
+  """
+  from apache_beam.options.pipeline_options import PipelineOptions
+  from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+  [match] = FileSystems.match([pattern])
+  paths = [file.path for file in match.metadata_list]
+  if not paths:
+    raise UserError(f"--input: nothing matches {pattern}; check the path")
+  _check_settings(output, options)
+  local = not any(x.startswith("--runner") for x in beam_options)
+  pipeline = beam.Pipeline(
+    runner=FnApiRunner() if local else None,
+    options=PipelineOptions(list(beam_options), save_main_session=False),
+  )
+  _ = pipeline | beam.Create(_names(paths)) | Bulk(output, options)
+  result = pipeline.run()
+  result.wait_until_finish()
+  counts = {
+    counter.key.metric.name: counter.committed or counter.attempted or 0
+    for counter in result.metrics().query()["counters"]
+    if counter.key.metric.namespace == "splitner"
+  }
+  return counts.get("texts", 0), counts.get(FAILED, 0)
+
+
+def _check_settings(output: str, options: Options) -> None:
+  """Writes what the job does; raises UserError if it was something else."""
+  fields = dataclasses.asdict(options)
+  fields["labels"] = options.labels and list(options.labels)
+  text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
+  path = FileSystems.join(output, SETTINGS)
+  if FileSystems.exists(path):
+    with FileSystems.open(path) as file:
+      if file.read().decode() == text:
+        return
+    raise UserError(
+      f"{output}: has shards of a job with other options ({SETTINGS}); give "
+      "the same, or another folder"
+    )
+  _write_whole(path, text.encode())
