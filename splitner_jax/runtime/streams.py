@@ -87,8 +87,9 @@ def write_output(parts: Iterable[str | bytes]) -> bool:
   """
   try:
     for part in parts:
-      is_text = isinstance(part, str)
-      _write(part.encode("utf-8", "backslashreplace") if is_text else part)
+      if isinstance(part, str):
+        part = part.encode("utf-8", "backslashreplace")
+      _write(part)
     _write(b"")
   except BrokenPipeError:
     _to_nowhere(sys.stdout.fileno())
