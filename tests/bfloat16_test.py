@@ -38,5 +38,5 @@ def test_logits_are_near_those_of_float32(name: str) -> None:
   # Each rounding is up to 1/256 of a number; measured: 0.04 and 0.007.
   spread = exact.std()
   difference = np.abs(near - exact)
-  assert 0 < difference.max() < 0.1 * spread
-  assert difference.mean() < 0.02 * spread
+  assert 0 < difference.max() < 0.06 * spread
+  assert difference.mean() < 0.01 * spread
