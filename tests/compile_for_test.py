@@ -24,6 +24,8 @@ _HLO = """HloModule jit_step
   %p = (s32[]{:T(128)}, f32[4]{0:T(128)}) parameter(0)
   %x = f32[4]{0:T(128)} get-tuple-element(%p), index=1
   %double = f32[4]{0:T(128)} add(%x, %x)
+  %all = f32[10,6]{1,0:T(128)} get-tuple-element(%p), index=2
+  %part = f32[6]{0:T(128)S(1)} fusion(%all), kind=kLoop
   ROOT %out = (s32[], f32[4]{0:T(128)}) tuple(%p, %double)
 }
 
@@ -50,7 +52,9 @@ ENTRY %main.1 (a: bf16[8,100], b: f32[4]) -> f32[4] {
 
 
 def test_traffic_is_what_goes_through_hbm() -> None:
-  copied, kept, loop = 2 * 2 * 100, 2 * 2 * 100, 10 * 3 * 16
+  copied, kept = 2 * 2 * 100, 2 * 2 * 100
+  # Each turn adds, and reads its part of an array with one for each.
+  loop = 10 * (3 * 16 + 6 * 4)
   reduced = 16 + 2 * 16
   gathered = (128 + 16) + 16
   expected = copied + kept + loop + reduced + gathered

@@ -51,18 +51,25 @@ class Collective(NamedTuple):
 class _Array(NamedTuple):
   bytes: int
   in_hbm: bool
+  sizes: tuple[int, ...]
+
+  def read_in_loop(self, times: int) -> float:
+    """Bytes that a turn of a loop reads or writes of it.
+
+    An array with a part for each turn is what a scan runs over.
+    """
+    return self.bytes / times if times in self.sizes else self.bytes
 
 
 def _arrays(shape: str) -> list[_Array]:
   """The arrays of an HLO type, a tuple's in order."""
-  return [
-    _Array(
-      _BYTES[dtype] * math.prod(int(n) for n in sizes.split(",") if n),
-      "S(" not in layout,
-    )
-    for dtype, sizes, layout in _ARRAY.findall(shape)
-    if dtype in _BYTES
-  ]
+  found = []
+  for dtype, numbers, layout in _ARRAY.findall(shape):
+    if dtype in _BYTES:
+      sizes = tuple(int(n) for n in numbers.split(",") if n)
+      size = _BYTES[dtype] * math.prod(sizes)
+      found.append(_Array(size, "S(" not in layout, sizes))
+  return found
 
 
 def collectives(text: str) -> list[Collective]:
@@ -83,15 +90,16 @@ def collectives(text: str) -> list[Collective]:
 def hbm_bytes(text: str) -> int:
   """Bytes between a chip and its HBM in one run of a program, about.
 
-  Counts what instructions read and write there, loops as often as they run.
-  An instruction that reads a part of an array counts as if it read the whole.
+  Counts what instructions read and write there, loops as often as they run. An
+  instruction that reads a part of an array counts as if it read the whole, but
+  for the parts that the turns of a loop have each.
 
   Args:
     text: of `Compiled.as_text`.
   """
   computations = dict(_computations(text))
   entry = next(name for name in computations if name.startswith("ENTRY "))
-  return _traffic(entry, computations)
+  return round(_traffic(entry, computations))
 
 
 def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -109,9 +117,12 @@ def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
       lines.append(line)
 
 
-def _traffic(name: str, computations: dict[str, list[str]]) -> int:
+def _traffic(
+  name: str, computations: dict[str, list[str]], times: int = 1
+) -> float:
+  """The traffic of a computation; `times` is how often its loop runs."""
   arrays: dict[str, list[_Array]] = collections.defaultdict(list)
-  total = 0
+  total = 0.0
   for line in computations[name]:
     found = _INSTRUCTION.match(line)
     if not found:
@@ -127,11 +138,13 @@ def _traffic(name: str, computations: dict[str, list[str]]) -> int:
     elif operation not in _FREE and not operation.endswith("-done"):
       arguments = re.findall(r"%[\w.\-]+", rest.split(")", 1)[0])
       read = [array for each in arguments for array in arrays[each]]
-      total += sum(array.bytes for array in written + read if array.in_hbm)
+      total += sum(
+        array.read_in_loop(times) for array in written + read if array.in_hbm
+      )
   return total
 
 
-def _loop(rest: str, computations: dict[str, list[str]]) -> int:
+def _loop(rest: str, computations: dict[str, list[str]]) -> float:
   """The traffic of a loop whose condition compares with a constant."""
   body = re.search(r"body=(%[\w.\-]+)", rest)
   condition = re.search(r"condition=(%[\w.\-]+)", rest)
@@ -139,4 +152,5 @@ def _loop(rest: str, computations: dict[str, list[str]]) -> int:
     return 0
   lines = "\n".join(computations[condition[1]])
   limits = [int(n) for n in re.findall(r"constant\((\d+)\)", lines)]
-  return max(limits, default=1) * _traffic(body[1], computations)
+  times = max(limits, default=1)
+  return times * _traffic(body[1], computations, times)
