@@ -174,6 +174,8 @@ def test_parquet_in_and_out(
   assert found[3]["entities"] == [
     {"start": 2, "end": 6, "label": "WORLD", "score": 0.5, "text": "ROME"}
   ]
+  labels = {e["label"] for record in found for e in record["entities"]}
+  assert labels == {"WORLD"}
   [failure] = _read(out / "failed", "a.parquet")
   assert failure["line"] == 42
   assert failure["record"] == {"id": 41}
