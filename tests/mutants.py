@@ -1,0 +1,170 @@
+"""Mutation testing of the core: do the tests see it if the code is changed?
+
+  python -m tests.mutants --count=300 --seed=1 --output=mutants.jsonl
+
+draws mutants of Cosmic Ray (`pip install cosmic-ray`), each one change of an
+operator, a number or a condition, and runs the tests of its module on a copy of
+the checkout. A mutant that they pass survives: it is printed as a diff, to be
+killed by a new test or known as equivalent. What is in the output already is
+not tried again, so that a run can be cut off. Ends with status 1 below --least.
+"""
+
+import argparse
+import difflib
+import json
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_ROOT = pathlib.Path(__file__).parents[1]
+
+CORE = {
+  "training/optimizer": ("optimizer",),
+  "training/losses": ("losses", "loop_batches"),
+  "training/step": ("loop", "losses", "devices"),
+  "runtime/devices": ("devices",),
+  "evaluation/metrics": ("metrics", "scores"),
+  "evaluation/calibration": ("calibration",),
+  "evaluation/thresholds": ("tuning", "calibration"),
+  "tasks/decoding": ("mentions", "tasks", "calibration", "single_step"),
+  "inputs/packing": ("packing", "plan", "batches"),
+  "inputs/plan": ("plan", "loop_batches"),
+  "data/tags": ("tags", "formats", "properties"),
+}
+"""Modules, and the test files that should see what is changed in them."""
+
+# They need a choice of names, or change annotations alone.
+_SKIPPED = ("VariableInserter", "VariableReplacer", "BinaryOperator_BitOr")
+
+
+class Mutant(NamedTuple):
+  """One change of a module: its operator's n-th place."""
+
+  module: str
+  operator: str
+  number: int
+
+  def __str__(self) -> str:
+    return f"{self.module} {self.operator} {self.number}"
+
+
+def _code(mutant: Mutant) -> str | None:
+  """The module with the change, None if there is no such place."""
+  from cosmic_ray import mutating, plugins
+
+  source = _path(mutant.module).read_text("utf-8")
+  operator = plugins.get_operator(mutant.operator)()
+  return mutating.mutate_code(source, operator, mutant.number)
+
+
+def _path(module: str) -> pathlib.Path:
+  return _ROOT / "splitner_jax" / f"{module}.py"
+
+
+def _all() -> Iterator[Mutant]:
+  from cosmic_ray import ast, plugins
+
+  for module in CORE:
+    tree = ast.get_ast(_path(module).read_text("utf-8"))
+    for name in sorted(plugins.operator_names()):
+      if any(part in name for part in _SKIPPED):
+        continue
+      operator = plugins.get_operator(name)()
+      nodes = ast.ast_nodes(tree)
+      places = sum(len([*operator.mutation_positions(n)]) for n in nodes)
+      yield from (Mutant(module, name, number) for number in range(places))
+
+
+def sample(count: int, seed: int) -> list[Mutant]:
+  """Mutants of all modules and kinds alike; the same for the same code.
+
+  Of the 150 ways to replace one operator by another few say something new, so
+  first a kind of change is drawn, then one of it.
+  """
+  rng = random.Random(seed)
+  kinds: dict[tuple[str, str], list[Mutant]] = {}
+  for mutant in _all():
+    kind = mutant.operator.split("_")[0]
+    kinds.setdefault((mutant.module, kind), []).append(mutant)
+  for mutants in kinds.values():
+    rng.shuffle(mutants)
+  found: list[Mutant] = []
+  while len(found) < count and any(kinds.values()):
+    names = [name for name, mutants in kinds.items() if mutants]
+    rng.shuffle(names)
+    found += [kinds[name].pop() for name in names]
+  return found[:count]
+
+
+def _survives(mutant: Mutant, code: str, folder: pathlib.Path) -> bool:
+  """Whether the tests of its module pass with it."""
+  place = folder / "splitner_jax" / f"{mutant.module}.py"
+  whole = place.read_text("utf-8")
+  tests = [f"tests/{name}_test.py" for name in CORE[mutant.module]]
+  place.write_text(code, encoding="utf-8")
+  try:
+    done = subprocess.run(
+      [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *tests],
+      cwd=folder,
+      env={**os.environ, "PYTHONPATH": str(folder)},
+      capture_output=True,
+      timeout=600,
+    )
+  except subprocess.TimeoutExpired:
+    return False  # It does not end, which is seen too.
+  finally:
+    place.write_text(whole, encoding="utf-8")
+  return done.returncode == 0
+
+
+def _diff(mutant: Mutant, code: str) -> str:
+  lines = (x.splitlines() for x in (_path(mutant.module).read_text(), code))
+  name = mutant.module
+  return "\n".join(difflib.unified_diff(*lines, name, "mutant", "", "", 1, ""))
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+  parser.add_argument("--count", type=int, default=300)
+  parser.add_argument("--seed", type=int, default=1)
+  parser.add_argument("--output", type=pathlib.Path, default="mutants.jsonl")
+  parser.add_argument("--least", type=float, default=95, help="percent killed")
+  given = parser.parse_args()
+  known: dict[str, bool] = {}
+  if given.output.exists():
+    rows = map(json.loads, given.output.read_text().splitlines())
+    known = {row["mutant"]: row["survived"] for row in rows}
+  survived, mutants = [], sample(given.count, given.seed)
+  with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name) / "checkout"
+    for part in ("splitner_jax", "tests", "configs", "pyproject.toml"):
+      source = _ROOT / part
+      copy = shutil.copytree if source.is_dir() else shutil.copy
+      (folder / part).parent.mkdir(parents=True, exist_ok=True)
+      copy(source, folder / part)
+    for number, mutant in enumerate(mutants, 1):
+      code = _code(mutant)
+      assert code is not None
+      key = str(mutant)
+      if key not in known:
+        known[key] = _survives(mutant, code, folder)
+        with given.output.open("a") as file:
+          row = {"mutant": key, "survived": known[key]}
+          file.write(json.dumps(row) + "\n")
+      if known[key]:
+        survived.append(key)
+        print(f"survived: {key}\n{_diff(mutant, code)}\n", flush=True)
+      print(f"{number} of {len(mutants)}: {len(survived)} survived", flush=True)
+  killed = 100 * (1 - len(survived) / max(1, len(mutants)))
+  print(f"{killed:.1f} % of {len(mutants)} mutants killed (seed {given.seed})")
+  sys.exit(killed < given.least)
+
+
+if __name__ == "__main__":
+  main()
