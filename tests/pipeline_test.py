@@ -348,3 +348,14 @@ def test_sentences_of_several_texts_at_once():
   ]
   assert capitals.words == [10]
   assert "\ufffd" in [word.text for word in rows[1]]
+
+
+def test_a_threshold_is_of_the_whole_score(ner: SplitNER):
+  """Of the span's probability times the type's, not of the first alone."""
+  texts = ["ada likes oslo . bo a b", "so it was in oslo bay ."]
+  everything = ner.predict(texts, threshold=0)
+  scores = sorted(entity.score for row in everything for entity in row)
+  assert scores
+  for score in scores:
+    kept = [[e for e in row if e.score >= score] for row in everything]
+    assert ner.predict(texts, threshold=score) == kept
