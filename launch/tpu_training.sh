@@ -102,7 +102,12 @@ train() {
       continue
     fi
     if ! begin; then
-      if is_gone; then replace; else crashed 1; fi
+      if is_gone; then
+        replace
+      else
+        say "$name could not be set up; see above"
+        crashed 1
+      fi
       continue
     fi
     fresh='' training=running planned_training='exited 0'

@@ -62,8 +62,10 @@ def describe(topology: str) -> Slice:
       "launch/setup.sh --tpu, or pip install libtpu"
     )
   rows, columns = int(found[2]), int(found[3])
-  # Else libtpu asks a machine of Google Cloud, which this is not, what it is.
+  # Else libtpu asks a machine of Google Cloud, which this is not, what it is,
+  # and wants to be the only one.
   for name, value in (
+    ("ALLOW_MULTIPLE_LIBTPU_LOAD", "1"),
     ("TPU_SKIP_MDS_QUERY", "1"),
     ("TPU_ACCELERATOR_TYPE", "v5litepod-8"),
     ("TPU_WORKER_HOSTNAMES", "localhost"),
