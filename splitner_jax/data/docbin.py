@@ -110,7 +110,7 @@ class Document(NamedTuple):
   spaces: Sequence[bool] | None
   starts: Sequence[bool]
   entities: Sequence[tuple[int, int, str, float | None]]
-  record: Json = {}
+  record: Json | None = None
 
   @classmethod
   def of_text(

@@ -47,8 +47,9 @@ def read(
   """Reads a corpus file; its name says the format.
 
   JSON Lines if it ends in `.jsonl` or `.json`, Parquet in `.parquet`, a DocBin
-  of spaCy in `.spacy`, CoNLL-2012 in `gold_conll`, else columns; `predicted` says how JSON Lines are read, see `jsonl.read`, the
-  other arguments how columns are.
+  of spaCy in `.spacy`, CoNLL-2012 in `gold_conll`, else columns; `predicted`
+  says how JSON Lines are read, see `jsonl.read`, the other arguments how columns
+  are.
   """
   if jsonl.is_name(path):
     return jsonl.read(path, predicted=predicted)

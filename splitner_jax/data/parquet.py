@@ -69,9 +69,7 @@ def _rows(path: str | os.PathLike[str]) -> tuple[Iterator[Json], Any]:
       f"{path}: has neither a column 'tokens' nor 'text', but "
       f"{', '.join(there.names)}; name them so"
     )
-  rows = (
-    row for batch in table.to_batches(1_000) for row in batch.to_pylist()
-  )
+  rows = (row for batch in table.to_batches(1_000) for row in batch.to_pylist())
   features = info.get("info", {}).get("features")
   return map(_without_nothing, rows), features
 
@@ -81,9 +79,7 @@ def _without_nothing(row: Json) -> Json:
   return {key: value for key, value in row.items() if value is not None}
 
 
-def write(
-  path: str | os.PathLike[str], sentences: Sequence[Sentence]
-) -> None:
+def write(path: str | os.PathLike[str], sentences: Sequence[Sentence]) -> None:
   """Writes `tokens` and `ner_tags`, numbers with the names of a ClassLabel.
 
   Raises:

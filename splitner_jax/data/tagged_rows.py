@@ -65,8 +65,10 @@ def sentences(
       )
     if known is None and any(isinstance(tag, int) for tag in given):
       known = names()
-    found = [_name(tag, known or (), f"{where}: word {i}")
-             for i, tag in enumerate(given)]
+    found = [
+      _name(tag, known or (), f"{where}: word {i}")
+      for i, tag in enumerate(given)
+    ]
     read.append((where, words, found))
   scheme = tags.detect_scheme(found for _, _, found in read)
   result = []
