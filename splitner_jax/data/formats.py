@@ -48,8 +48,8 @@ def read(
 
   JSON Lines if it ends in `.jsonl` or `.json`, Parquet in `.parquet`, a DocBin
   of spaCy in `.spacy`, CoNLL-2012 in `gold_conll`, else columns; `predicted`
-  says how JSON Lines are read, see `jsonl.read`, the other arguments how columns
-  are.
+  says how JSON Lines are read, see `jsonl.read`, the other arguments how
+  columns are.
   """
   if jsonl.is_name(path):
     return jsonl.read(path, predicted=predicted)
