@@ -147,7 +147,7 @@ def compiler() -> None:
 
 
 def _compile(
-  folder: pathlib.Path, *options: str, timeout: float = 500
+  folder: pathlib.Path, *options: str, timeout: float = 900
 ) -> dict[str, object]:
   """Runs the command in a process of its own: libtpu logs, and stays."""
   done = subprocess.run(
@@ -177,8 +177,9 @@ def test_slice_of_eight(tmp_path: pathlib.Path) -> None:
     "--config.detector.features=none",
     "--topology=v5e:2x4",
     "--tasks=detector",
+    "--programs=training",
   )
-  training, *tagging = report["programs"]
+  (training,) = report["programs"]
   assert training["fits"]
   kinds = [c["kind"] for c in training["collectives"]]
   assert kinds.count("all-reduce") == 1
@@ -190,7 +191,6 @@ def test_slice_of_eight(tmp_path: pathlib.Path) -> None:
   assert training["hbm_bytes"] > 6 * 4 * parameters
   assert training["hbm_bytes"] < training["accessed_bytes"]
   assert training["arguments"] == pytest.approx(12 * parameters, rel=0.02)
-  assert all(not program["collectives"] for program in tagging)
 
 
 @pytest.mark.long
@@ -203,7 +203,6 @@ def test_bert_base_with_both_features(tmp_path: pathlib.Path) -> None:
     "--topology=v5e:1x1",
     "--tasks=detector",
     "--programs=training",
-    timeout=600,
   )
   (training,) = report["programs"]
   assert training["fits"]
