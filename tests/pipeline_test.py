@@ -341,7 +341,7 @@ def test_sentences_of_several_texts_at_once():
   texts = ["Ana left. Bo Ek\ud83d too.", "so OSLO"]
   rows = [words for text in texts for words in ner.sentences(text)]
   assert ner.model is capitals  # type: ignore[comparison-overlap]
-  assert [[(*m,) for m in row] for row in ner.mentions(rows)] == [
+  assert [[(*m,) for m, _ in row] for row in ner.mentions(rows)] == [
     [(0, 1, "name", 0.5)],
     [(0, 2, "name", 0.6)],
     [(1, 2, "WORLD", 0.5)],
