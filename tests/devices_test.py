@@ -21,6 +21,7 @@ from splitner_jax.models import features, lstm
 from splitner_jax.models.bert import BertConfig
 from splitner_jax.models.heads import PooledClassifier, TokenClassifier
 from splitner_jax.runtime import devices
+from splitner_jax.runtime.errors import UserError
 from splitner_jax.training import loop, losses, optimizer
 from splitner_jax.training.step import BACKBONE, TrainState, split
 from tests import random_examples
@@ -381,3 +382,11 @@ def _wait_for(condition: Callable[[], bool]) -> None:
       return
     time.sleep(0.01)
   raise AssertionError("waited for five seconds")
+
+
+def test_types_of_computation():
+  for name in ("float32", "bfloat16"):
+    assert devices.compute_dtype(name) == name
+  assert devices.compute_dtype("auto") == "float32"
+  with pytest.raises(UserError, match="float16"):
+    devices.compute_dtype("float16")
