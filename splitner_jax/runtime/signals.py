@@ -9,9 +9,6 @@ from types import FrameType
 
 from splitner_jax.runtime import files
 
-STATUS = 128 + signal.SIGTERM
-"""The exit status by which launch scripts know that the run may go on."""
-
 _deferring = threading.Event()
 _asked = threading.Event()
 # The signal that asked, and what to say then.

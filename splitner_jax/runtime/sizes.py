@@ -5,8 +5,6 @@ import os
 import pathlib
 from collections.abc import Iterator
 
-import jax
-
 from splitner_jax.runtime.errors import UserError
 
 _CGROUP = pathlib.Path("/sys/fs/cgroup/memory.max")
@@ -15,6 +13,8 @@ _GIGABYTE = 1e9
 
 def memory_bytes() -> int:
   """The memory of all devices of this process, or of the machine."""
+  import jax  # Not before it is asked for: commands import this for `told`.
+
   stats = [device.memory_stats() or {} for device in jax.local_devices()]
   limits = [int(s["bytes_limit"]) for s in stats if s.get("bytes_limit")]
   if limits:
@@ -59,7 +59,7 @@ def told(way_out: str) -> Iterator[None]:
     yield
   except MemoryError as error:
     raise UserError(f"out of memory ({_short(error)}); {way_out}") from error
-  except jax.errors.JaxRuntimeError as error:
+  except RuntimeError as error:  # JaxRuntimeError is one.
     if "RESOURCE_EXHAUSTED" not in str(error):
       raise
     raise UserError(
