@@ -57,8 +57,8 @@ setup() {
 is_running() {
   local pid
   pid=$(cat "$own/pid" 2>/dev/null) && kill -0 "$pid" 2>/dev/null &&
-    # After a restart the number may be another's.
-    ps -o args= -p "$pid" 2>/dev/null | grep -q 'vm\.sh run'
+    # After a restart the number may be another's. Lines of any width.
+    [[ $(ps -ww -o args= -p "$pid" 2>/dev/null) == *'vm.sh run'* ]]
 }
 
 start() {

@@ -17,6 +17,10 @@ from tests import serving, tiny_system
 from tests.serving import call, gated, running
 
 
+# The routes whose answers are something else.
+_NO_JSON = {"text/html": ("/",), "text/plain": ("/metrics", "")}
+
+
 class _Fuzzer:
   """Requests at random, most of them wrong."""
 
@@ -99,13 +103,16 @@ def test_whatever_is_sent(seeds: range, monkeypatch, capfd, caplog):
       elif route in paths:
         [method] = paths[route].values()
         assert status in method["responses"], data
+      elif route == "/":  # The page.
+        assert status in ("200", "405"), data
       else:
         assert status == "404", data
       seen.add(status)
-      if not response.getheader("content-type").startswith("text/plain"):
+      kind = response.getheader("content-type").partition(";")[0]
+      if kind == "application/json":
         json.loads(body)
       else:
-        assert route in ("/metrics", "")
+        assert route in _NO_JSON[kind]
       assert b"Traceback" not in body
 
     with ThreadPoolExecutor(8) as threads:

@@ -32,6 +32,7 @@ class _Machine:
       "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
       "VIRTUAL_ENV": str(folder),
       "FAKE": str(bucket),
+      "COLUMNS": "40",  # Which `ps` would cut its lines to.
       "SPLITNER_LAUNCH_SECOND": "0.0005",
     }
 
