@@ -16,7 +16,6 @@ from splitner_jax.serving.batching import Limits
 from tests import serving, tiny_system
 from tests.serving import call, gated, running
 
-
 # The routes whose answers are something else.
 _NO_JSON = {"text/html": ("/",), "text/plain": ("/metrics", "")}
 
