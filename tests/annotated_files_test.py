@@ -380,6 +380,20 @@ def test_a_number_without_a_name(tmp_path: Path):
     formats.read(tmp_path / "a.jsonl")
 
 
+@pytest.mark.parametrize(
+  "info",
+  [
+    *([1], {"features": [1]}, {"features": {"ner_tags": []}}),
+    *({"features": {"ner_tags": {"feature": []}}}, {"features": None}, 3),
+  ],
+)
+def test_numbers_whose_names_nobody_says(tmp_path: Path, info: Any):
+  _lines(tmp_path / "a.jsonl", [{"tokens": ["a"], "ner_tags": [0]}])
+  (tmp_path / "dataset_info.json").write_text(json.dumps(info))
+  with pytest.raises(UserError, match=r"a\.jsonl:1: "):
+    formats.read(tmp_path / "a.jsonl")
+
+
 def test_errors_of_binary_files(tmp_path: Path):
   _needs("pyarrow")
   _needs("spacy")

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from splitner_jax import SplitNER
-from splitner_jax.inference import model_folder
 from splitner_jax.integrations.hugging_face import NerPipeline, pipeline
 from splitner_jax.runtime.errors import UserError
 from tests import fake_hub, runs, tiny_system
@@ -21,10 +20,7 @@ TEXTS = ["ada likes so so oslo bay .", "bo is in rome", ""]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-  parent = tmp_path_factory.mktemp("hugging_face")
-  model = tiny_system.make(parent / "backbones")
-  model_folder.save(parent / "model", model)
-  return parent / "model"
+  return tiny_system.save(tmp_path_factory.mktemp("hugging_face"))
 
 
 def test_entities_as_dictionaries():

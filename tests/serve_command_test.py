@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from splitner_jax import SplitNER
-from splitner_jax.inference import model_folder
 from tests import runs, serving, tiny_system
 from tests.serving import call
 
@@ -29,9 +28,7 @@ TEXTS = ["ada likes so so oslo bay .", "bo is in rome", "eve", "#x 12 @y"]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-  folder = tmp_path_factory.mktemp("model")
-  model_folder.save(folder / "model", tiny_system.make(folder / "backbones"))
-  return folder / "model"
+  return tiny_system.save(tmp_path_factory.mktemp("model"))
 
 
 def start(*arguments: object, code: str = "") -> subprocess.Popen[str]:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from splitner_jax import SplitNER
-from splitner_jax.inference import model_folder
 from splitner_jax.runtime.errors import UserError
 from tests import runs, tiny_system
 
@@ -27,10 +26,7 @@ TEXT = "Ana moved to ROME. Bo  saw \n Old Paris, then rain fell."
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-  parent = tmp_path_factory.mktemp("spacy")
-  model = tiny_system.make(parent / "backbones")
-  model_folder.save(parent / "model", model)
-  return parent / "model"
+  return tiny_system.save(tmp_path_factory.mktemp("spacy"))
 
 
 def _capitals(**options) -> SplitNERComponent:

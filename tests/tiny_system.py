@@ -15,6 +15,7 @@ from splitner_jax import pretrained, tasks
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.data.text import TextStyle
 from splitner_jax.experiment.settings import task_settings
+from splitner_jax.inference import model_folder
 from splitner_jax.inference.ner_model import Explained, NerModel
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.models.shapes import parameter_shapes
@@ -80,6 +81,12 @@ def make(
       traverse_util.unflatten_dict(flat, sep="/")
     )
   return NerModel(SYSTEMS[kind], parts, params, card="# A card\n")
+
+
+def save(folder: pathlib.Path) -> pathlib.Path:
+  """The folder of a model as `make` makes it."""
+  model_folder.save(folder / "model", make(folder / "backbones"))
+  return folder / "model"
 
 
 @dataclasses.dataclass

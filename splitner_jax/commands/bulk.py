@@ -13,7 +13,7 @@ Needs pip install "splitner_jax[beam]".
 
 from absl import flags
 
-from splitner_jax.commands import cli
+from splitner_jax.commands import cli, tagging_flags
 from splitner_jax.inference import pipeline
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.extras import needed
@@ -33,13 +33,8 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     "shard_texts", 2000, "texts of a shard, at most", lower_bound=1
   )
-  flags.DEFINE_float(
-    "threshold", None, "the least score; if not given, the model's thresholds"
-  )
-  flags.DEFINE_list("labels", None, "only entities of these types: A,B,...")
-  flags.DEFINE_integer(
-    "batch_size", 32, "sentences that are computed at a time, about"
-  )
+  tagging_flags.define_choice()
+  tagging_flags.define_batch_size()
 
 
 def check_flags() -> None:

@@ -25,6 +25,8 @@ from ml_collections import ConfigDict, config_flags
 
 from splitner_jax.commands import cli
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.json_text import parse
+from splitner_jax.runtime.types import Json
 
 _PROGRAMS = ("training", "tagging")
 
@@ -52,6 +54,13 @@ def check_flags() -> None:
   for name in flags.FLAGS.programs:
     if name not in _PROGRAMS:
       raise UserError(f"--programs: {name!r} is none of training, tagging")
+
+
+def _report(path: pathlib.Path) -> Json:
+  try:
+    return parse(path.read_bytes())
+  except ValueError as e:
+    raise UserError(f"{path}: not JSON ({e}); remove it") from None
 
 
 def main(argv: list[str]) -> None:
@@ -87,7 +96,7 @@ def main(argv: list[str]) -> None:
       name = re.sub(r"\W+", "-", f"{report['backbone']} {values.topology}")
       atomic_write(folder_of_page / f"{name}.json", [as_json])
       known = sorted(folder_of_page.glob("*.json"))
-      reports = [json.loads(path.read_text("utf-8")) for path in known]
+      reports = [_report(path) for path in known]
       atomic_write(page, [compiled_page.page(reports)])
   except UserError as e:
     cli.fail(str(e))

@@ -18,7 +18,7 @@ import tqdm
 from absl import flags
 from absl import logging as absl_logging
 
-from splitner_jax.commands import cli, data_flags
+from splitner_jax.commands import cli, data_flags, tagging_flags
 from splitner_jax.inference import output_formats, pipeline
 from splitner_jax.inference.documents import KINDS, Row, read_rows
 from splitner_jax.runtime import progress, sizes, streams
@@ -131,13 +131,8 @@ def define_flags() -> None:
     ["skip", "fail"],
     "what to do about a line that is broken",
   )
-  flags.DEFINE_float(
-    "threshold", None, "the least score; if not given, the model's thresholds"
-  )
-  flags.DEFINE_list("labels", None, "only entities of these types: A,B,...")
-  flags.DEFINE_integer(
-    "batch_size", 32, "sentences that are computed at a time, about"
-  )
+  tagging_flags.define_choice()
+  tagging_flags.define_batch_size()
 
 
 def check_flags() -> None:

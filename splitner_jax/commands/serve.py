@@ -18,7 +18,7 @@ import sys
 
 from absl import flags
 
-from splitner_jax.commands import cli
+from splitner_jax.commands import cli, tagging_flags
 from splitner_jax.inference.pipeline import SplitNER
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import read_lines
@@ -54,9 +54,7 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     "batch_words", 2000, "words that are run at a time, about", lower_bound=1
   )
-  flags.DEFINE_integer(
-    "batch_size", 32, "sentences that are computed at a time, about"
-  )
+  tagging_flags.define_batch_size()
 
 
 def check_flags() -> None:

@@ -1,6 +1,5 @@
 """JSON Lines, one sentence a line, and exports of annotation tools."""
 
-import json
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +11,6 @@ from splitner_jax.data.words import BLANKS
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import read_lines
 from splitner_jax.runtime.json_text import parse
-from splitner_jax.runtime.types import Json
 
 _INFO = "dataset_info.json"
 
@@ -134,7 +132,7 @@ def _names(path: str | os.PathLike[str]) -> Sequence[str]:
   if not info.is_file():
     return ()
   try:
-    fields: Json = json.loads(info.read_text("utf-8"))
+    fields = parse(info.read_bytes())
   except (OSError, ValueError) as error:
     raise UserError(f"{info}: cannot be read ({error}); mend it") from None
-  return tagged_rows.names_of(fields.get("features"), str(info))
+  return tagged_rows.names_of(fields, str(info))

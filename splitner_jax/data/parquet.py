@@ -12,6 +12,7 @@ from splitner_jax.data.sentences import Sentence
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.extras import needed
 from splitner_jax.runtime.files import atomic_write
+from splitner_jax.runtime.json_text import parse
 from splitner_jax.runtime.types import Json
 
 _COLUMNS = ("tokens", "ner_tags", "text", "entities", "predicted", "pos")
@@ -39,25 +40,25 @@ def read(
   Raises:
     UserError: it cannot be read, or a row is not as `jsonl.read` says.
   """
-  rows, features = _rows(path)
+  rows, info = _rows(path)
   found = ((f"{path}: row {n}", row) for n, row in enumerate(rows, start=1))
   return jsonl.sentences(
     found,
     path,
-    lambda: tagged_rows.names_of(features, str(path)),
+    lambda: tagged_rows.names_of(info, str(path)),
     predicted=predicted,
   )
 
 
 def _rows(path: str | os.PathLike[str]) -> tuple[Iterator[Json], Any]:
-  """The rows of a file, their known columns only; and its features."""
+  """The rows of a file, their known columns only; and what it says of them."""
   pyarrow_parquet = needed("pyarrow.parquet", "parquet", str(path))
   try:
     file = pyarrow_parquet.ParquetFile(path)
     there = file.schema_arrow
     columns = [name for name in there.names if name in _COLUMNS]
     metadata = there.metadata or {}
-    info = json.loads(metadata.get(_METADATA, b"{}"))
+    known = parse(metadata.get(_METADATA, b"{}"))
     table = file.read(columns)
   except FileNotFoundError:
     raise UserError(f"{path}: no such file; check the path") from None
@@ -70,8 +71,8 @@ def _rows(path: str | os.PathLike[str]) -> tuple[Iterator[Json], Any]:
       f"{', '.join(there.names)}; name them so"
     )
   rows = (row for batch in table.to_batches(1_000) for row in batch.to_pylist())
-  features = info.get("info", {}).get("features")
-  return map(_without_nothing, rows), features
+  info = known.get("info") if isinstance(known, dict) else None
+  return map(_without_nothing, rows), info
 
 
 def _without_nothing(row: Json) -> Json:

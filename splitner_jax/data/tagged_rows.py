@@ -9,23 +9,27 @@ from splitner_jax.data.words import check_word
 from splitner_jax.runtime.errors import UserError
 
 
-def names_of(features: Any, where: str) -> tuple[str, ...]:
+def names_of(info: Any, where: str) -> tuple[str, ...]:
   """The names of the feature `ner_tags`, a list of ClassLabel; else none.
 
   Args:
-    features: the fields of a dataset's features, as datasets writes them.
+    info: what the library datasets writes about a data set, its `features`.
     where: they come from, for messages.
 
   Raises:
     UserError: the names are no list of strings.
   """
-  found = features.get("ner_tags") if isinstance(features, dict) else None
-  while isinstance(found, (dict, list)) and "names" not in found:
+  found = info
+  for key in ("features", "ner_tags"):
+    found = found.get(key) if isinstance(found, dict) else None
+  while not (isinstance(found, dict) and "names" in found):
     # A list of a feature: [feature], or {"feature": feature, ...}.
-    found = found.get("feature") if isinstance(found, dict) else found[:1]
-    found = found[0] if isinstance(found, list) and found else found
-  if not isinstance(found, dict):
-    return ()
+    if isinstance(found, dict):
+      found = found.get("feature")
+    elif isinstance(found, list) and found:
+      found = found[0]
+    else:
+      return ()
   names = found["names"]
   if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
     raise UserError(f"{where}: names of ner_tags: is no list of names; mend it")
