@@ -188,7 +188,12 @@ def test_the_same_programs_for_all_parameters() -> None:
 
 def test_warming_up_leaves_nothing_to_compile() -> None:
   run = _forward(_FEATURES)
+  shapes = run.programs.shapes
+  assert [s.shape for s in run.programs.small()] == [shapes.few]
   run.warm_up()
+  # The program for some is there now, so it can be used.
+  small = [s.shape for s in run.programs.small()]
+  assert small == [shapes.some, shapes.few]
   assert len(_traces) == 5
   for examples in _random_sets(_LONGEST, [1, 70, 3]):
     np.testing.assert_array_equal(run(examples), _expected(examples, _FEATURES))

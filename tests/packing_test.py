@@ -15,6 +15,7 @@ from splitner_jax.inputs.packing import (
   Packer,
   Placement,
   Shape,
+  SmallShape,
   longest_row,
   num_tokens,
   split_layout,
@@ -168,7 +169,7 @@ def test_small_is_for_a_whole_rest_alone() -> None:
   for count in itertools.chain(range(12), rng.integers(60, 90, 100)):
     lengths = rng.integers(1, 15, count)
     targets = rng.integers(0, 3, count)
-    packer = Packer(lengths, targets, [big], small=small)
+    packer = Packer(lengths, targets, [big], small=[SmallShape(small, 1.0)])
     batches = list(packer.batches(range(count)))
     for batch in batches:
       check_placement(batch, lengths, targets)
@@ -194,7 +195,9 @@ def test_several_small_ones_instead_of_a_big_one() -> None:
   tens = np.array([10] * 40 + [30])
 
   def shapes(order) -> list[Shape]:
-    packer = Packer(tens, 0 * tens, [big, long], small=small, most_small=3)
+    packer = Packer(
+      tens, 0 * tens, [big, long], small=[SmallShape(small, 1 / 3)]
+    )
     batches = list(packer.batches(order))
     placed = np.concatenate([batch.examples for batch in batches])
     assert sorted(placed) == sorted(order)
@@ -211,10 +214,33 @@ def test_several_small_ones_instead_of_a_big_one() -> None:
   assert shapes([*range(11), 40]) == [long, small, small, small]
 
 
+def test_the_cheapest_of_several_small_ones() -> None:
+  """By what their tokens cost; none if another batch costs less."""
+  big, three, one = (Shape((Group(n, 20),), 0) for n in (8, 3, 1))
+  small = [SmallShape(three, 0.4), SmallShape(one, 0.16)]
+  tens = np.array([10] * 40)
+
+  def shapes(count: int) -> list[Shape]:
+    packer = Packer(tens, 0 * tens, [big], small=small)
+    batches = list(packer.batches(range(count)))
+    placed = np.concatenate([batch.examples for batch in batches])
+    assert sorted(placed) == list(range(count))
+    return [batch.shape for batch in batches]
+
+  assert shapes(2) == [one]
+  assert shapes(4) == [one, one]
+  assert shapes(6) == [three]
+  assert shapes(7) == [three, one]
+  assert shapes(12) == [three, three]
+  # With a third kind of rest it would be 0.96 and more.
+  assert shapes(14) == [three, three, one]
+  assert shapes(15) == [big]
+
+
 def test_small_is_not_for_what_waits_while_others_come() -> None:
   ones = np.ones(30, int)
   big, small = Shape((Group(4, 20),), 0), Shape((Group(1, 20),), 0)
-  packer = Packer(ones, 0 * ones, [big], small=small, pool=3)
+  packer = Packer(ones, 0 * ones, [big], small=[SmallShape(small, 1.0)], pool=3)
   [batch] = packer.batches(range(30))
   assert (batch.shape, len(batch.examples)) == (big, 30)
 
@@ -227,7 +253,8 @@ def test_an_example_that_fits_no_shape(
   length: int, targets: int, reason: str
 ) -> None:
   sizes, counts = np.array([length, 5, 5]), np.array([targets, 1, 1])
-  packer = Packer(sizes, counts, [Shape(_MIXED, 6)], small=Shape(_MIXED, 6))
+  shape = Shape(_MIXED, 6)
+  packer = Packer(sizes, counts, [shape], small=[SmallShape(shape, 1.0)])
   with pytest.raises(ValueError, match=f"{reason} fits no shape"):
     list(packer.batches(range(3)))
   # The others do.

@@ -241,13 +241,20 @@ def test_inference_takes_any_example(
   shapes = inference_shapes(
     batch_size, max_length, 1 / 8 if one_target else 1.0, row_length
   )
-  few, many, long = shapes
+  few, some, many, long = shapes
   rows = min(row_length, max_length)
   assert [s.layout[-1].length for s in (many, long)] == [rows, max_length]
   assert [tuple(group) for group in few.layout] == [(1, rows)]
-  # One of three quarters of the rows takes as long as all of them.
-  ratio = num_tokens(many.layout) / num_tokens(few.layout)
-  assert shapes.most_few == max(1, 3 * ratio // 4)
+  [[some_rows, length]] = some.layout
+  assert some_rows in (1, 3)
+  assert length == rows
+  # A token costs the less the more there are, and no batch more than `many`.
+  small = shapes.costs_on_cpu()
+  assert [s.shape for s in small] == [some, few]
+  for each in small:
+    share = num_tokens(each.shape.layout) / num_tokens(many.layout)
+    assert share <= each.cost <= 1
+  assert small[0].cost <= 3 * small[1].cost
   # A batch of long ones is not a dearer one.
   most = max(num_tokens(many.layout), max_length)
   assert num_tokens(long.layout) <= most
@@ -256,7 +263,7 @@ def test_inference_takes_any_example(
   lengths = [max_length, rows, max_length, 1, max_length // 2, 5, 2]
   examples = random_examples.make(lengths, one_target=one_target)
   packer = Packer(
-    examples.lengths, examples.target_counts, (many, long), small=few
+    examples.lengths, examples.target_counts, (many, long), small=small
   )
   # Together, and each alone.
   for order in (range(7), *([i] for i in range(7))):
@@ -285,7 +292,7 @@ def test_inference_has_room_for_usual_sentences() -> None:
   """As many as asked for, by length and targets."""
   lengths = np.random.default_rng(0).integers(20, 60, 640).tolist()
   examples = random_examples.make(lengths)
-  _, many, long = inference_shapes(32, 512, 1.0, 128)
+  _, _, many, long = inference_shapes(32, 512, 1.0, 128)
   packer = Packer(examples.lengths, examples.target_counts, (many, long))
   batches = list(packer.batches(range(640)))
   assert 640 / len(batches) == pytest.approx(32, rel=0.15)

@@ -16,6 +16,7 @@ from splitner_jax.inputs.packing import (
   Packer,
   Placement,
   Shape,
+  SmallShape,
   num_tokens,
 )
 from splitner_jax.inputs.text_tables import TableRows, Texts
@@ -37,14 +38,14 @@ _CPU_ROW_LENGTH = 128
 class Programs:
   """The compiled forward passes of a task's model, for any parameters.
 
-  Three at most, for few examples, many, and long ones; and one for each
+  Four at most, for few examples, some, many, and long ones; and one for each
   feature that is read from a table, which fills it. Each is compiled when it is
-  needed first.
+  needed first, but the one for some, which has to be asked for with all others.
 
   Attributes:
     task: whose model it is.
     shapes: of the batches.
-    most_few: batches of few that are run instead of one of many.
+    is_warm: whether all of them are compiled.
   """
 
   def __init__(self, task: Task, batch_size: int = 32):
@@ -75,13 +76,19 @@ class Programs:
       devices.row_length() or _CPU_ROW_LENGTH,
       devices.device_count(),
     )
-    # Elsewhere it is the number of batches that counts.
-    is_cpu = not devices.row_length()
-    self.most_few = self.shapes.most_few if is_cpu else 1
     self.table_features = tuple(n for n in task.features if n in TABLE_ROWS)
     self._forward: dict[Layout, Callable] = {}
     self._fill: dict[str, Callable] = {}
     self._lock = threading.Lock()
+    self.is_warm = False
+
+  def small(self) -> list[SmallShape]:
+    """The shapes for what is left at the end, and what they cost."""
+    if devices.row_length():  # It is the number of batches that counts.
+      return [SmallShape(self.shapes.few, 1.0)]
+    some, few = self.shapes.costs_on_cpu()
+    # One program more pays for those who ask often.
+    return [some, few] if self.is_warm else [few]
 
   def forward(self, layout: Layout) -> Callable:
     """(params, tables, arrays of a batch) to logits, [devices, M, C].
@@ -223,19 +230,19 @@ class Forward:
     with futures.ThreadPoolExecutor() as threads:
       for done in [threads.submit(job) for job in jobs]:
         done.result()
+    programs.is_warm = True
 
   def _run(self, examples: Examples, batch_size: int | None) -> np.ndarray:
     programs = self.programs
-    few, many, long = programs.shapes
+    shapes = programs.shapes
     results: np.ndarray = np.zeros((0, 0), np.float32)
     num_devices = devices.device_count()
     batcher = programs.batcher(examples)
     packer = Packer(
       examples.lengths,
       examples.target_counts,
-      (many, long),
-      small=few,
-      most_small=programs.most_few,
+      (shapes.many, shapes.long),
+      small=programs.small(),
       most=batch_size,
     )
     tables = self._tables or {

@@ -8,7 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from splitner_jax.inputs.packing import Group, Layout, Packer, Shape, num_tokens
+from splitner_jax.inputs.packing import (
+  Group,
+  Layout,
+  Packer,
+  Shape,
+  SmallShape,
+  num_tokens,
+)
 
 CAPACITY_MULTIPLE = 16
 _LENGTH_MULTIPLE = 8
@@ -16,8 +23,10 @@ _SAMPLE = 2_000  # Examples that are packed to compare layouts.
 _MOST_PADDING = 0.045
 _SECOND_SHAPE_PAYS = 0.85  # Of the cost with one shape, to be compiled for.
 USUAL_LENGTH = 40
-# On CPU ten rows of MiniLM take the time of eight batches of one.
-_FEW_PAY = 0.75
+_SOME_ROWS = 3
+# What a token costs on CPU in a batch of one row and of three; in one of ten
+# it costs 1. Measured with MiniLM.
+_FEW_COST, _SOME_COST = 1.32, 1.08
 
 
 def choose_layouts(
@@ -130,20 +139,25 @@ class InferenceShapes(NamedTuple):
   """Shapes of batches for any examples.
 
   Attributes:
-    few: for what is left at the end, and for few at once.
+    few: one row, for what is left at the end, and for few at once.
+    some: three rows, or one where many are not much more.
     many: for the rest.
     long: for what is longer than the rows of `many`.
   """
 
   few: Shape
+  some: Shape
   many: Shape
   long: Shape
 
-  @property
-  def most_few(self) -> int:
-    """Batches of `few` that are faster on CPU than one of `many`."""
-    ratio = num_tokens(self.many.layout) / num_tokens(self.few.layout)
-    return max(1, int(_FEW_PAY * ratio))
+  def costs_on_cpu(self) -> list[SmallShape]:
+    """What batches of `some` and `few` cost on CPU."""
+
+    def cost(shape: Shape, of_token: float) -> SmallShape:
+      ratio = num_tokens(shape.layout) / num_tokens(self.many.layout)
+      return SmallShape(shape, min(1.0, of_token * ratio))
+
+    return [cost(self.some, _SOME_COST), cost(self.few, _FEW_COST)]
 
 
 def inference_shapes(
@@ -171,6 +185,10 @@ def inference_shapes(
     targets = max(int(rows * length * targets_per_token), 1)
     return Shape((Group(rows, length),), targets)
 
+  some = _SOME_ROWS if many > 2 * _SOME_ROWS else 1
   return InferenceShapes(
-    shape(1, row_length), shape(many, row_length), shape(long, max_length)
+    shape(1, row_length),
+    shape(some, row_length),
+    shape(many, row_length),
+    shape(long, max_length),
   )

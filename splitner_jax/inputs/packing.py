@@ -66,6 +66,18 @@ class Shape(NamedTuple):
     return f"{rows} tokens, {self.targets} targets"
 
 
+class SmallShape(NamedTuple):
+  """A shape for what is left at the end.
+
+  Attributes:
+    shape: of the batch.
+    cost: of the batch; one of the usual shape costs 1.
+  """
+
+  shape: Shape
+  cost: float
+
+
 class Placement(NamedTuple):
   """One batch: which examples it holds, and where.
 
@@ -141,6 +153,11 @@ class _Batch:
       self._rows[left].append(row)
     return True
 
+  @property
+  def num_tokens(self) -> int:
+    """Tokens of its examples."""
+    return sum(self._packer.lengths[e] for e, _, _ in self._placed)
+
   def placement(self) -> Placement:
     columns = np.array(self._placed, np.int64).reshape(-1, 3)
     return Placement(self.shape, columns[:, 0], columns[:, 1], columns[:, 2])
@@ -173,8 +190,7 @@ class Packer:
     shapes: Sequence[Shape],
     text_keys: TextKeys | None = None,
     *,
-    small: Shape | None = None,
-    most_small: int = 1,
+    small: Sequence[SmallShape] = (),
     pool: int = POOL,
     most: int | None = None,
   ):
@@ -185,8 +201,8 @@ class Packer:
       shapes: a batch has the first that takes the example that waits longest;
         the last of them takes any.
       text_keys: what the features read of them, if there are any.
-      small: for what is left at the end, if so few of them hold all of that.
-      most_small: how many.
+      small: for what is left at the end, if together they cost no more than
+        another batch.
       pool: how many may wait.
       most: examples of a batch; None: as many as its rows take.
     """
@@ -202,7 +218,6 @@ class Packer:
     self._text_keys = text_keys
     self._shapes = shapes
     self._small = small
-    self._most_small = most_small
     self._pool = pool
 
   def keys(self, name: str, example: int) -> set[int]:
@@ -226,7 +241,7 @@ class Packer:
     waiting = list(itertools.islice(coming, self._pool))
     while waiting:
       if self._small and len(waiting) < self._pool:
-        yield from self._take_small(waiting, self._small)
+        yield from self._take_small(waiting)
         if not waiting:
           return
       for shape in self._shapes:
@@ -241,23 +256,31 @@ class Packer:
         )
       yield batch
 
-  def _take_small(self, waiting: list[int], shape: Shape) -> list[_Batch]:
-    """Takes all out, if small batches hold it, and few enough of them."""
-    empty = _Batch(shape, self)
+  def _take_small(self, waiting: list[int]) -> list[_Batch]:
+    """Takes all out, if small batches hold it, and cheaply enough."""
+    empty = _Batch(self._small[0].shape, self)
     # Longer ones first, in whose rows others have room.
     waiting.sort(key=lambda example: empty.has_row(self.lengths[example]))
     taken: list[_Batch] = []
-    left = waiting.copy()
-    while left and len(taken) < self._most_small:
-      batch = _Batch(shape, self)
-      self._fill(batch, left, iter(()))
-      if not len(batch):
+    left, cost = waiting, 0.0
+    while left:
+      batch, more, left = self._cheapest_small(left)
+      cost += more
+      if not len(batch) or cost > 1:
         return []
       taken.append(batch)
-    if left:
-      return []
     waiting.clear()
     return taken
+
+  def _cheapest_small(self, left: list[int]) -> tuple[_Batch, float, list[int]]:
+    """The next small batch, what it costs, and what it leaves."""
+    found = []
+    for shape, cost in self._small:
+      rest = left.copy()
+      batch = _Batch(shape, self)
+      self._fill(batch, rest, iter(()))
+      found.append((batch, cost, rest))
+    return min(found, key=lambda f: f[1] / max(1, f[0].num_tokens))
 
   def _fill(
     self, batch: _Batch, waiting: list[int], coming: Iterator[int]
