@@ -3,200 +3,54 @@
 import itertools
 import threading
 import time
-import types
 from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
-import optax
 import pytest
 from jax import numpy as jnp
 
-from splitner_jax.inputs import patterns
-from splitner_jax.inputs.batches import Batch, Batcher
-from splitner_jax.inputs.packing import Packer
-from splitner_jax.inputs.plan import Plan
-from splitner_jax.inputs.text_tables import TextKeys
 from splitner_jax.models import features, lstm
-from splitner_jax.models.bert import BertConfig
-from splitner_jax.models.heads import PooledClassifier, TokenClassifier
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.training import loop, losses, optimizer
-from splitner_jax.training.step import BACKBONE, TrainState, split
-from tests import random_examples
+from tests import parallel_tasks
 
 _DEVICES = 4
-_STEPS = 20
-_CONFIG = BertConfig(
-  vocab_size=50,
-  hidden_size=16,
-  num_layers=1,
-  num_heads=2,
-  intermediate_size=32,
-  max_positions=16,
-  type_vocab_size=2,
-  hidden_dropout=0.0,
-  attention_dropout=0.0,
-)
-# Of unlike lengths and weights: a mean of means would be another number.
-_LENGTHS = np.random.default_rng(0).integers(1, 13, 22).tolist()
-_TASKS = {
-  # Rows that the devices can share, and rows that they cannot: there are two
-  # empty ones of the longer kind, and a device that has no other.
-  "cross_entropy": types.SimpleNamespace(
-    model=TokenClassifier(
-      _CONFIG,
-      4,
-      ("pattern",),
-      pattern_vocab_size=patterns.PATTERN_VOCAB,
-    ),
-    loss=losses.cross_entropy,
-    features=("pattern",),
-    frozen=(),
-    layout=((2, 19), (7, 8)),
-  ),
-  "dice": types.SimpleNamespace(
-    model=PooledClassifier(_CONFIG, 4, "mention"),
-    loss=losses.dice,
-    features=(),
-    frozen=(),
-    layout=((4, 14),),
-  ),
-  "frozen backbone": types.SimpleNamespace(
-    model=PooledClassifier(_CONFIG, 4),
-    loss=losses.bind(
-      losses.weighted_cross_entropy,
-      np.array([0, 0, 0, 1, 1, 2, 3, 3]),
-      np.ones(8),
-      batches=2,
-    ),
-    features=(),
-    frozen=(BACKBONE,),
-    # A device has none at all.
-    layout=((3, 14),),
-  ),
-}
 
 
 def test_there_are_four_devices() -> None:
   assert devices.device_count() == _DEVICES
 
 
-def _setup(task, transform=None) -> loop.Setup:
-  """What `loop.prepare` makes, with layouts of these tests."""
-  pooled = isinstance(task.model, PooledClassifier)
-  examples = random_examples.make(_LENGTHS, one_target=pooled)
-  text_keys = TextKeys(examples, task.features, False)
-  shape = random_examples.shape(task.layout)
-  packer = Packer(examples.lengths, examples.target_counts, [shape], text_keys)
-  return loop.Setup(
-    task,
-    Plan(packer, len(examples), 0, (shape,), 0.0, 0.0),
-    Batcher(examples, task.features, text_keys, 0, devices.device_count()),
-    task.loss,
-    transform,
-    task.frozen,
-    # Small, since Adam makes much of the noise in gradients of almost zero.
-    learning_rate=1e-5,
-    epochs=_STEPS,
-    lost=0,
-  )
-
-
-def _batches(setup: loop.Setup) -> Iterator[Batch]:
-  """The same examples in the same rows, however many devices there are."""
-  for epoch in range(setup.epochs):
-    for batch, _ in setup.batches(epoch):
-      yield batch
-
-
-def _keep_gradient() -> optax.GradientTransformation:
-  """Puts the gradient, as it comes in, into the optimizer's state."""
-  return optax.GradientTransformation(
-    lambda params: jax.tree.map(jnp.zeros_like, params),
-    lambda gradient, state, params=None: (gradient, gradient),
-  )
-
-
-def _params(task):
-  """Random parameters; drawn in NumPy, where nothing has to be compiled."""
-  batch = next(_batches(_setup(task)))
-  arrays = {name: array[0] for name, array in batch.arrays.items()}
-  shapes = jax.eval_shape(
-    lambda key: task.model.init(key, arrays, batch.layout), jax.random.key(0)
-  )
-  rng = np.random.default_rng(1)
-  return jax.tree.map(
-    lambda x: rng.normal(0, 0.1, x.shape).astype(x.dtype), shapes["params"]
-  )
-
-
-def _train(task, num_devices: int):
-  """Gradient before clipping, metrics and parameters of each step."""
-  transform = optax.chain(_keep_gradient(), optimizer.make(weight_decay=0.1))
-  setup = _setup(task, transform)
-  params = _params(task)
-  trained, _ = split(params, task.frozen)
-  state = devices.replicate(
-    TrainState(
-      jnp.int32(0), jnp.uint32(0), params, jax.jit(transform.init)(trained)
-    )
-  )
-  [layout] = setup.layouts()
-  step = devices.compile_step(setup.make_step(layout))
-  history = []
-  for batch in itertools.islice(_batches(setup), _STEPS):
-    assert batch.layout == layout
-    state, metrics = step(state, devices.put_batch(batch.arrays))
-    devices.check_replicas((state, metrics))
-    gradient = state.opt_state[0]
-    history.append(devices.to_host((gradient, metrics, state.params)))
-  assert len(state.step.sharding.device_set) == num_devices
-  assert int(state.step) == _STEPS
-  return history
-
-
-def _by_name(tree) -> dict[str, np.ndarray]:
-  return {
-    jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-    for path, leaf in jax.tree.leaves_with_path(tree)
-  }
-
-
-def _assert_close(ours, expected, where: str) -> None:
-  ours, expected = _by_name(ours), _by_name(expected)
-  assert ours.keys() == expected.keys()
-  for name, array in expected.items():
-    # Its gradient is zero in exact arithmetic, and Adam makes noise big.
-    if not name.endswith("key/bias"):
-      np.testing.assert_allclose(
-        ours[name], array, atol=1e-6, rtol=0, err_msg=f"{where}: {name}"
-      )
-
-
-@pytest.mark.parametrize("name", _TASKS)
+@pytest.mark.parametrize("name", parallel_tasks.TASKS)
 def test_four_devices_train_as_one(
   name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
   monkeypatch.setattr(features, "OUTPUT_SIZE", 12)
   monkeypatch.setattr(lstm, "LSTM_SIZE", 8)
-  task = _TASKS[name]
-  four = _train(task, _DEVICES)
+  task = parallel_tasks.TASKS[name]
+  four = parallel_tasks.train(task)
   monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
   monkeypatch.setattr(devices, "device_count", lambda: 1)
-  one = _train(task, 1)
+  one = parallel_tasks.train(task)
   for i, (ours, expected) in enumerate(zip(four, one, strict=True)):
     gradient, metrics, params = ours
     expected_gradient, expected_metrics, expected_params = expected
     for metric, value in expected_metrics.items():
       np.testing.assert_allclose(metrics[metric], value, rtol=1e-5)
-    _assert_close(gradient, expected_gradient, f"gradient of step {i}")
-    _assert_close(params, expected_params, f"parameters after step {i}")
+    parallel_tasks.assert_close(
+      gradient, expected_gradient, f"gradient of step {i}"
+    )
+    parallel_tasks.assert_close(
+      params, expected_params, f"parameters after step {i}"
+    )
   # Few batches have nothing to learn from.
   assert np.mean([m["grad_norm"] > 1e-2 for _, m, _ in one]) > 0.8
   # They went much further than that, or nowhere.
-  start, last = _by_name(_params(task)), _by_name(four[-1][2])
+  start, last = (
+    parallel_tasks.by_name(parallel_tasks.params(task)),
+    parallel_tasks.by_name(four[-1][2]),
+  )
   for parameter, array in start.items():
     if parameter.split("/")[0] in task.frozen:
       np.testing.assert_array_equal(last[parameter], array, parameter)

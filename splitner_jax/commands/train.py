@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from splitner_jax.commands import cli, data_flags
-from splitner_jax.runtime import memory, signals
+from splitner_jax.runtime import memory, processes, signals
 from splitner_jax.runtime.errors import UserError
 
 _LESS_MEMORY = (
@@ -31,6 +31,19 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "workdir", None, "for checkpoints and reports (runs/<config name>)"
   )
+  flags.DEFINE_string(
+    "num_processes",
+    None,
+    "of this run, or auto on Cloud TPU, SLURM, Open MPI (JAX_NUM_PROCESSES)",
+  )
+  flags.DEFINE_string(
+    "process_id", None, "of this process, from 0 (JAX_PROCESS_ID)"
+  )
+  flags.DEFINE_string(
+    "coordinator",
+    None,
+    "HOST:PORT of the first process (JAX_COORDINATOR_ADDRESS)",
+  )
   flags.DEFINE_boolean(
     "check", False, "read all the data, say what is in it, and stop"
   )
@@ -38,6 +51,14 @@ def define_flags() -> None:
 
 def check_flags() -> None:
   _config()
+  _place()
+
+
+def _place() -> processes.Place | None:
+  given = flags.FLAGS
+  return processes.place(
+    given.coordinator or "", given.num_processes or "", given.process_id or ""
+  )
 
 
 def _config() -> ConfigDict:
@@ -64,13 +85,18 @@ def main(argv: list[str]) -> None:
     from splitner_jax.runtime import sizes
     from splitner_jax.runtime.progress import start_log
 
+    if not flags.FLAGS.check:
+      processes.join(_place())
     start_log()
     settings.check_config(config)
     settings.check_given(config, data_flags.given_fields())
     if flags.FLAGS.check:
       print(corpus.check_data(config))
     else:
-      with sizes.told(_LESS_MEMORY):
+      with sizes.told(_LESS_MEMORY), processes.told():
         run.run(config, workdir)
+      processes.part()
   except UserError as e:
+    if processes.count() > 1:
+      processes.fail(str(e))
     cli.fail(str(e))

@@ -53,7 +53,7 @@ def start(
   """
   return {
     "splitner_jax": splitner_jax.__version__,
-    "devices": [d.device_kind for d in jax.local_devices()],
+    "devices": [d.device_kind for d in jax.devices()],
     "machine": f"{os.cpu_count()} cores, {platform.machine()}",
     "config": json.loads(config.to_json_best_effort()),
     "corpus": {
@@ -90,7 +90,7 @@ def start(
 
 def machine() -> str:
   """Devices and cores of this machine, for readers."""
-  devices = jax.local_devices()
+  devices = jax.devices()
   cores = f"{os.cpu_count()} cores, {platform.machine()}"
   return f"{len(devices)} x {devices[0].device_kind} ({cores})"
 

@@ -30,6 +30,7 @@ from splitner_jax.inference import model_folder, tuning
 from splitner_jax.inference.forward import Forward, Programs
 from splitner_jax.inference.ner_model import NerModel, Predictor
 from splitner_jax.inference.pipeline import SplitNER
+from splitner_jax.runtime import processes
 from splitner_jax.runtime.compilation import use_compilation_cache
 from splitner_jax.runtime.files import make_folder
 from splitner_jax.runtime.types import Json, Tree
@@ -88,7 +89,8 @@ def _run_one(
   model = dataclasses.replace(model, decoding=decoding)
 
   predictions = workdir / "predictions"
-  make_folder(predictions)
+  if processes.is_first():
+    make_folder(predictions)
   for split in report.SPLITS:
     sentences = getattr(corpus, split)
     if not sentences:
@@ -106,18 +108,24 @@ def _run_one(
         predictor, read.reading, decoding, sentences
       )
     errors = error_analysis.analyse(corpus.train, sentences, predicted)
-    error_analysis.write(errors, workdir, split)
     # Reports are published: no sentence of the corpus belongs there.
     result[split]["errors"] = error_analysis.without_examples(errors)
+    if not processes.is_first():
+      continue
+    error_analysis.write(errors, workdir, split)
     stem = predictions / split
     formats.write_columns(stem.with_suffix(".tsv"), sentences, predicted)
     formats.write_jsonl(stem.with_suffix(".jsonl"), sentences, predicted)
   command = ["splitner", "train", *sys.argv[1:]]
   card = model_card.card(result, shlex.join(command))
-  model_folder.save(workdir / "model", dataclasses.replace(model, card=card))
-  report.write(result, workdir)
-  print(report.table(result))
-  print(f"\nreport: {workdir / 'report.md'}\nmodel: {workdir / 'model'}")
+
+  def write() -> None:
+    model_folder.save(workdir / "model", dataclasses.replace(model, card=card))
+    report.write(result, workdir)
+    print(report.table(result))
+    print(f"\nreport: {workdir / 'report.md'}\nmodel: {workdir / 'model'}")
+
+  processes.by_first(write)
   return result
 
 

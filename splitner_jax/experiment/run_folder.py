@@ -9,6 +9,7 @@ import filelock
 from ml_collections import ConfigDict
 
 from splitner_jax.experiment.settings import as_json, flat
+from splitner_jax.runtime import processes
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import atomic_write, is_utf_8
 from splitner_jax.runtime.json_text import parse
@@ -31,7 +32,7 @@ def locked(
   `sources`. A start that failed before its first checkpoint binds nobody.
 
   Args:
-    config: of the run.
+    config: of the run; of several processes the first looks after it.
     workdir: its folder.
     content_hash: see `Corpus`.
     sources: see `Experiment`; None: nothing is known of them.
@@ -45,9 +46,34 @@ def locked(
     raise UserError(
       f"--workdir {workdir}: its name is not UTF-8; choose another"
     )
+  lock = filelock.FileLock(workdir / ".lock", timeout=0)
+  claim = as_json(config) | {"content_hash": content_hash}
+  claim |= {"sources": sources} if sources else {}
+
+  def begin() -> None:
+    _acquire(lock, workdir)
+    try:
+      _claim(claim, workdir)
+    except BaseException:
+      lock.release()
+      raise
+
+  processes.by_first(begin)
+  try:
+    [is_elsewhere] = processes.any_of([not (workdir / "config.json").exists()])
+    if is_elsewhere:
+      raise UserError(
+        f"--workdir {workdir}: not all processes see what the first one wrote "
+        "there; give a folder that all hosts share"
+      )
+    yield
+  finally:
+    lock.release()
+
+
+def _acquire(lock: filelock.BaseFileLock, workdir: pathlib.Path) -> None:
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(workdir / ".lock", timeout=0)
     lock.acquire()
   except filelock.Timeout as e:
     raise UserError(
@@ -56,12 +82,6 @@ def locked(
     ) from e
   except OSError as e:
     raise _cannot_write(workdir, e) from e
-  try:
-    claim = as_json(config) | {"content_hash": content_hash}
-    _claim(claim | ({"sources": sources} if sources else {}), workdir)
-    yield
-  finally:
-    lock.release()
 
 
 def _claim(mine: Json, workdir: pathlib.Path) -> None:

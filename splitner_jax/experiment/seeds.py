@@ -13,6 +13,7 @@ from splitner_jax.evaluation import tables
 from splitner_jax.experiment import report
 from splitner_jax.experiment.run_folder import locked
 from splitner_jax.experiment.settings import as_json, parse_seeds
+from splitner_jax.runtime import processes
 from splitner_jax.runtime.files import atomic_write
 from splitner_jax.runtime.json_text import parse
 from splitner_jax.runtime.types import Json
@@ -49,10 +50,14 @@ def run(
       log.info("seed %d%s", seed, ": done" if done else "")
       results.append(done or run_one(one, folder))
     result = summary(config, results)
-    atomic_write(workdir / "report.md", [markdown(result)])
-    text = json.dumps(result, indent=2) + "\n"
-    atomic_write(workdir / "report.json", [text])
-  print(f"\n{table(result)}\n\nreport: {workdir / 'report.md'}")
+
+    def write() -> None:
+      atomic_write(workdir / "report.md", [markdown(result)])
+      text = json.dumps(result, indent=2) + "\n"
+      atomic_write(workdir / "report.json", [text])
+      print(f"\n{table(result)}\n\nreport: {workdir / 'report.md'}")
+
+    processes.by_first(write)
   return result
 
 

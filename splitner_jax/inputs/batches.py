@@ -23,7 +23,8 @@ class Batch(NamedTuple):
 
   Attributes:
     layout: the rows of one device.
-    arrays: with leading axes [devices, ...]; see `models.heads`.
+    arrays: with leading axes [devices, ...] of the batcher's own devices; see
+      `models.heads`.
     places: int64[n] where the batch's targets are in arrays of targets,
       [devices, targets], flat.
     targets: int64[n] which targets of the examples they are.
@@ -49,6 +50,7 @@ class Batcher:
       from tables, and batches say which texts are where.
     pad_id: vocabulary id of padding.
     devices: into how many equal parts the rows are divided.
+    own: the devices whose arrays are made.
   """
 
   def __init__(
@@ -58,12 +60,15 @@ class Batcher:
     text_keys: TextKeys | None,
     pad_id: int,
     devices: int,
+    own: range | None = None,
   ):
+    """Makes nothing yet; of `own`, None means all devices."""
     self.examples = examples
     self.features = tuple(features)
     self.text_keys = text_keys
     self.pad_id = pad_id
     self.devices = devices
+    self.own = range(devices) if own is None else own
     self._lengths = examples.lengths
     self._target_counts = examples.target_counts
 
@@ -72,9 +77,12 @@ class Batcher:
 
     Of padding, segment, weight and all ids but `input_ids` are 0.
     """
-    examples, chosen = self.examples, placement.examples
+    examples, devices = self.examples, len(self.own)
     layout = split_layout(placement.shape.layout, self.devices)
     device, start = self._starts(placement, layout)
+    mine = (device >= self.own.start) & (device < self.own.stop)
+    chosen, start = placement.examples[mine], start[mine]
+    device = device[mine] - self.own.start
     size = num_tokens(layout)
 
     # Tokens: where they come from, and where they go.
@@ -83,9 +91,9 @@ class Batcher:
     token_places = flat_ranges(device * size + start, lengths)
 
     def column(values: np.ndarray, fill: int = 0) -> np.ndarray:
-      array = np.full(self.devices * size, fill, np.int32)
+      array = np.full(devices * size, fill, np.int32)
       array[token_places] = values
-      return array.reshape(self.devices, size)
+      return array.reshape(devices, size)
 
     arrays = {
       "input_ids": column(examples.ids[tokens], self.pad_id),
@@ -102,15 +110,15 @@ class Batcher:
     targets = flat_ranges(examples.target_offsets[chosen], counts)[order]
     of_device = np.repeat(device, counts)[order]
     start_of = np.repeat(start, counts)[order]
-    first = np.searchsorted(of_device, np.arange(self.devices))
+    first = np.searchsorted(of_device, np.arange(devices))
     room = min(placement.shape.targets, size)
     places = of_device * room + np.arange(len(targets)) - first[of_device]
 
     def answers(values: np.ndarray) -> np.ndarray:
-      shape = (self.devices * room, *values.shape[1:])
+      shape = (devices * room, *values.shape[1:])
       array = np.zeros(shape, values.dtype)
       array[places] = values
-      return array.reshape(self.devices, room, *values.shape[1:])
+      return array.reshape(devices, room, *values.shape[1:])
 
     arrays |= {
       "targets": answers((start_of + examples.targets[targets]).astype("i4")),
@@ -176,7 +184,7 @@ class Batcher:
     short, long = (min(rows, size) for rows in capacity)
     index = np.zeros(len(keys), np.int32)
     tables = []
-    for d in range(self.devices):
+    for d in range(len(self.own)):
       mine = device == d
       rows, *both = alphabet.tables(keys[mine], (short, long))
       index[mine] = rows

@@ -1,8 +1,9 @@
-"""Data parallelism: everything that knows about pmap.
+"""Data parallelism: everything that knows about pmap, and about shard_map.
 
 The state is replicated without a leading device axis; a batch has one. What
 runs inside a step may use `global_rows`, `sum_over_devices` and `device_key`.
-Another way of parallelism has to replace this file only.
+One process uses pmap; several share the devices of all through jit, each with
+its part of a batch. Another way of parallelism has to replace this file only.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from splitner_jax.runtime import processes
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Tree
 
@@ -43,8 +45,10 @@ def compiling_for(targets: Sequence[jax.Device]) -> Iterator[None]:
 
 
 def _devices() -> list[jax.Device]:
-  """Those of this process, or those that are compiled for."""
-  return list(_targets) or jax.local_devices()
+  """Those of this run, or those that are compiled for."""
+  if _targets:
+    return list(_targets)
+  return jax.devices() if processes.count() > 1 else jax.local_devices()
 
 
 def _platform() -> str:
@@ -53,17 +57,29 @@ def _platform() -> str:
 
 
 def device_count() -> int:
-  """The devices of this process.
+  """The devices of this run, of all its processes.
 
   Raises:
-    UserError: there are other processes, of which nothing here knows.
+    UserError: there are other processes, which have not been met.
   """
-  if jax.process_count() > 1:
+  if jax.process_count() != processes.count():
     raise UserError(
-      f"this is one of {jax.process_count()} processes, and a run has one; "
-      "start the command on one host, without jax.distributed"
+      f"this is one of {jax.process_count()} processes, and they have not met; "
+      "train with --num_processes=auto on all hosts, or start on one"
     )
   return len(_devices())
+
+
+def own_devices() -> range:
+  """Which of the devices are this process's, in their order."""
+  if processes.count() == 1:
+    return range(device_count())
+  mine = [
+    i
+    for i, device in enumerate(_devices())
+    if device.process_index == jax.process_index()
+  ]
+  return range(mine[0], mine[-1] + 1)
 
 
 def _sharding(spec: PartitionSpec) -> NamedSharding:
@@ -81,16 +97,74 @@ def replicate(tree: Tree) -> Tree:
   Goes through NumPy: placing a jax.Array may alias its buffer, which a
   donating step would then delete under its other owner.
   """
-  return jax.device_put(jax.tree.map(np.asarray, tree), replicated())
+  arrays, sharding = jax.tree.map(np.asarray, tree), replicated()
+  if processes.count() == 1:
+    return jax.device_put(arrays, sharding)
+
+  def place(array: np.ndarray) -> jax.Array:
+    # Not device_put, which would ask all processes whether theirs is the same.
+    return jax.make_array_from_callback(
+      array.shape, sharding, lambda part: np.array(array[part])
+    )
+
+  return jax.tree.map(place, arrays)
 
 
 def put_batch(batch: Tree) -> Tree:
-  """Places arrays of shape [devices, ...], one part on each device."""
-  return jax.device_put(batch, _sharding(PartitionSpec(AXIS)))
+  """Places arrays of shape [devices, ...], one part on each device.
+
+  Args:
+    batch: of all devices, or of `own_devices` alone.
+  """
+  sharding = _sharding(PartitionSpec(AXIS))
+  if processes.count() == 1:
+    return jax.device_put(batch, sharding)
+  own = own_devices()
+
+  def place(array: np.ndarray) -> jax.Array:
+    mine = array[own.start : own.stop] if len(array) > len(own) else array
+    shape = device_count(), *array.shape[1:]
+    return jax.make_array_from_process_local_data(sharding, mine, shape)
+
+  return jax.tree.map(place, batch)
+
+
+def _shared(
+  function: Callable, in_axes: Sequence[int | None], out_axes: Tree
+) -> Callable:
+  """What pmap would run, over the devices of several processes, for jit."""
+
+  def spec(axis: int | None) -> PartitionSpec:
+    return PartitionSpec() if axis is None else PartitionSpec(AXIS)
+
+  def on_device(*arguments: Tree) -> Tree:
+    one = [
+      x if axis is None else jax.tree.map(lambda a: a[0], x)
+      for x, axis in zip(arguments, in_axes, strict=True)
+    ]
+    found = function(*one)
+    if out_axes is None:
+      return found
+    # Each process is to read the rows of all.
+    return jax.tree.map(lambda a: jax.lax.all_gather(a, AXIS), found)
+
+  return jax.shard_map(
+    on_device,
+    mesh=Mesh(np.array(_devices()), (AXIS,)),
+    in_specs=tuple(map(spec, in_axes)),
+    out_specs=PartitionSpec(),
+    check_vma=False,
+  )
+
+
+def _has_other_hosts() -> bool:
+  return len({device.process_index for device in _devices()}) > 1
 
 
 def compile_step(step: Callable[[Tree, Tree], tuple[Tree, Tree]]) -> Callable:
   """Compiles (state, batch) -> (state, metrics); the old state is donated."""
+  if _has_other_hosts():
+    return jax.jit(_shared(step, (None, 0), None), donate_argnums=0)
   return jax.pmap(
     step,
     axis_name=AXIS,
@@ -103,6 +177,8 @@ def compile_step(step: Callable[[Tree, Tree], tuple[Tree, Tree]]) -> Callable:
 
 def compile_forward(forward: Callable[[Tree, Tree, Tree], Tree]) -> Callable:
   """Compiles (params, tables, batch) -> rows, of shape [devices, rows, ...]."""
+  if _has_other_hosts():
+    return jax.jit(_shared(forward, (None, None, 0), 0))
   return jax.pmap(
     forward,
     axis_name=AXIS,

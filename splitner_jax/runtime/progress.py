@@ -7,6 +7,8 @@ from typing import Any
 import tqdm
 from absl import logging as absl_logging
 
+from splitner_jax.runtime import processes
+
 
 def bar(*, short: bool = False, **options: Any) -> tqdm.tqdm:
   """A bar on standard error.
@@ -21,6 +23,7 @@ def bar(*, short: bool = False, **options: Any) -> tqdm.tqdm:
     mininterval=seconds,
     delay=max(seconds, 1) if short else 0,
     leave=not short,
+    disable=options.pop("disable", False) or not processes.is_first(),
     file=sys.stderr,
     **options,
   )
@@ -41,6 +44,7 @@ def start_log() -> None:
   )
   own = logging.getLogger("splitner_jax")
   own.addHandler(handler)
-  own.setLevel(logging.INFO)
+  # Else each line would come from each process.
+  own.setLevel(logging.INFO if processes.is_first() else logging.WARNING)
   own.propagate = False
   absl_logging.set_verbosity(absl_logging.WARNING)

@@ -3,13 +3,13 @@
 import dataclasses
 import logging
 import pathlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
 import optax
-import tensorboardX
 from jax import numpy as jnp
 from ml_collections import ConfigDict
 
@@ -19,14 +19,14 @@ from splitner_jax.inputs.batches import Batch, Batcher
 from splitner_jax.inputs.packing import Layout, split_layout
 from splitner_jax.inputs.plan import Plan, make_plan
 from splitner_jax.inputs.text_tables import TextKeys
-from splitner_jax.runtime import devices, memory, signals
+from splitner_jax.runtime import devices, memory, processes, signals
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.files import make_folder
 from splitner_jax.runtime.progress import bar as progress_bar
 from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.tasks import Task
 from splitner_jax.tasks.decoding import Decoding
-from splitner_jax.training import losses, optimizer, sizes
+from splitner_jax.training import curves, losses, optimizer, sizes
+from splitner_jax.training.agreement import Agreement, Wishes
 from splitner_jax.training.checkpoints import Checkpoints
 from splitner_jax.training.progress import Stopwatch, fresh_progress
 from splitner_jax.training.step import (
@@ -86,12 +86,12 @@ class Setup:
     Yields:
       A batch, and how many examples of the epoch are read with it.
     """
-    num_devices = devices.device_count()
     for placement in self.plan.epoch(epoch, first):
       batch = self.batcher.assemble(placement)
       share = (epoch + read / self.plan.count) / max(self.epochs, 1)
       rate = optimizer.linear_decay(self.learning_rate, share)
-      batch.arrays["learning_rate"] = np.full(num_devices, rate, np.float32)
+      own = len(self.batcher.own)
+      batch.arrays["learning_rate"] = np.full(own, rate, np.float32)
       read += len(placement.examples)
       yield batch, read
 
@@ -176,7 +176,12 @@ def prepare(
     task,
     plan,
     Batcher(
-      examples, task.features, text_keys, task.tokenizer.pad_id, num_devices
+      examples,
+      task.features,
+      text_keys,
+      task.tokenizer.pad_id,
+      num_devices,
+      devices.own_devices(),
     ),
     losses.bind(
       losses.LOSSES[settings.loss],
@@ -248,20 +253,30 @@ def train(
     for layout in setup.layouts()
   }
   memory.trim_malloc()
-  writer = tensorboardX.SummaryWriter(
-    make_folder(folder / "tensorboard"), purge_step=progress["step"] or None
-  )
+  writer = curves.writer(folder / "tensorboard", progress["step"])
   watch = Stopwatch(progress)
   saved_at = time.monotonic()
+  asked = threading.Event()  # The signal's own, while it is deferred.
+
+  def wishes() -> Wishes:
+    return Wishes(
+      asked.is_set(),
+      0 < settings.max_minutes <= watch.minutes(),
+      time.monotonic() - saved_at > SAVE_SECONDS,
+    )
+
+  together = Agreement(wishes)
   warm: set[Layout] = set()
 
   def batches() -> Iterator[tuple[Batch, Tree, int]]:
     where = progress["epoch"], progress["batch"], progress["read"]
     for batch, read in setup.batches(*where):
+      together.send(batch.arrays)
       yield batch, devices.put_batch(batch.arrays), read
 
   def check(step: int, measured) -> None:
     """Looks at a step's metrics, once the next one is under way."""
+    together.receive(measured)
     loss, norm = map(
       float, jax.device_get((measured["loss"], measured["grad_norm"]))
     )
@@ -289,20 +304,8 @@ def train(
     else:
       progress["stale"] += 1
     progress["evaluations"].append(scores)
-    for name in ("precision", "recall", "f1"):
-      writer.add_scalar(f"dev/{name}", scores[name], progress["step"])
-    log.info(
-      "%s: epoch %d of %d: dev F1 %.2f (precision %.2f, recall %.2f), best "
-      "%.2f; by type: %s",
-      task.name,
-      epoch,
-      settings.epochs,
-      scores["f1"],
-      scores["precision"],
-      scores["recall"],
-      progress["best_f1"],
-      _per_type(scores),
-    )
+    of_all = f"{epoch} of {settings.epochs}"
+    curves.tell_evaluation(writer, task.name, scores, progress, of_all)
 
   def save() -> None:
     """Keeps the state as it is before an evaluation."""
@@ -310,6 +313,7 @@ def train(
     watch.lap()
     checkpoints.save_latest(progress["step"], state, progress, evaluated=False)
     saved_at = time.monotonic()
+    together.saved()
     watch.skip()
 
   # Loop.
@@ -339,10 +343,9 @@ def train(
           bar.update(read - progress["read"])
           progress["read"] = read
           pending = progress["step"], measured
-          over = 0 < settings.max_minutes <= watch.minutes()
-          late = time.monotonic() - saved_at > SAVE_SECONDS
+          stop, over, late = together.wishes()
           often = progress["step"] % settings.checkpoint_every == 0
-          if over or asked.is_set():
+          if over or stop:
             break
           if read < plan.count and (late or often):
             check(*pending)
@@ -350,12 +353,14 @@ def train(
         if pending:
           check(*pending)
         late = time.monotonic() - saved_at > EVALUATION_SECONDS
-        if settings.epochs and (late or asked.is_set()):
+        stop, late = processes.any_of([asked.is_set(), late])
+        if settings.epochs and (late or stop):
           # Not the epoch's end yet: a run that is stopped in its evaluation
           # comes back to that.
           save()
-        if asked.is_set():
+        if stop:
           checkpoints.wait()
+          processes.part()
           signals.leave()
       if settings.epochs:
         watch.lap()
@@ -371,6 +376,7 @@ def train(
       )
       checkpoints.save_latest(progress["step"], state, progress, evaluated=True)
       saved_at = time.monotonic()
+      together.saved()
       watch.skip()
   finally:
     bar.close()
@@ -382,10 +388,3 @@ def train(
   params = checkpoints.best()
   checkpoints.close()
   return params, progress | facts
-
-
-def _per_type(scores: Json) -> str:
-  return ", ".join(
-    f"{label} {row.get('f1', row['recall']):.1f}"
-    for label, row in scores["per_type"].items()
-  )

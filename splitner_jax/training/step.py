@@ -13,6 +13,7 @@ from splitner_jax.inputs.packing import Layout
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.tasks import Task
+from splitner_jax.training import agreement
 from splitner_jax.training.losses import Loss
 
 BACKBONE = "encoder"
@@ -83,11 +84,15 @@ def make_step(
     grads = devices.sum_over_devices(grads)
     updates, opt_state = transform.update(grads, state.opt_state, trained)
     updates = optax.tree.scale(batch["learning_rate"], updates)
+    metrics = {"loss": value, "grad_norm": optax.tree.norm(grads)}
+    if agreement.NAME in batch:
+      wishes = batch[agreement.NAME]
+      metrics[agreement.NAME] = devices.sum_over_devices(wishes)
     new_state = state.replace(
       step=state.step + 1,
       params=optax.apply_updates(trained, updates) | kept,
       opt_state=opt_state,
     )
-    return new_state, {"loss": value, "grad_norm": optax.tree.norm(grads)}
+    return new_state, metrics
 
   return step
