@@ -66,16 +66,47 @@ runpy.run_module("splitner_jax.main", run_name="__main__", alter_sys=True)
 
 
 def run(
-  workdir: pathlib.Path, folder: pathlib.Path, kill: str = "nowhere"
+  workdir: pathlib.Path,
+  folder: pathlib.Path,
+  kill: str = "nowhere",
+  processes: int = 1,
+  devices: int = 2,
+  **changed: object,
 ) -> subprocess.CompletedProcess[str]:
-  """The same command each time, on two devices.
+  """The same command each time.
 
   Args:
     workdir: of the run.
     folder: has `backbone` and `data`, or gets them.
     kill: "in an epoch", "in an evaluation", both also with "SIGTERM " before,
       or "between the tasks".
+    processes: how many run together.
+    devices: of each of them.
+    **changed: fields of the config.
   """
+  command, environment = prepare(
+    workdir, folder, kill, processes, devices, **changed
+  )
+  return subprocess.run(
+    command,
+    env=environment,
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=300,
+    check=False,
+  )
+
+
+def prepare(
+  workdir: pathlib.Path,
+  folder: pathlib.Path,
+  kill: str = "nowhere",
+  processes: int = 1,
+  devices: int = 2,
+  **changed: object,
+) -> tuple[list[str], dict[str, str]]:
+  """The command of `run`, and its environment."""
   if not folder.exists():
     tiny.make_backbone(folder / "backbone")
     tiny.make_wnut(folder / "data")
@@ -93,22 +124,20 @@ def run(
     # So that it does not name all types rightly, which few tests could tell
     # from a report of the detector.
     "classifier.learning_rate": 0.0002,
+  } | changed
+  command = [
+    *(sys.executable, "-c", _DRIVER, kill),
+    "--config=configs/wnut17.py",
+    f"--workdir={workdir}",
+    *(f"--config.{name}={value}" for name, value in fields.items()),
+  ]
+  if processes > 1:
+    command = ["launch/local_processes.sh", f"{processes}", "--", *command]
+  more = {
+    "JAX_NUM_CPU_DEVICES": f"{devices}",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
   }
-  return subprocess.run(
-    [
-      *(sys.executable, "-c", _DRIVER, kill),
-      "--config=configs/wnut17.py",
-      f"--workdir={workdir}",
-      *(f"--config.{name}={value}" for name, value in fields.items()),
-    ],
-    env=os.environ
-    | {"JAX_NUM_CPU_DEVICES": "2", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    timeout=300,
-    check=False,
-  )
+  return command, os.environ | more
 
 
 @functools.cache

@@ -85,9 +85,9 @@ def main(argv: list[str]) -> None:
     from splitner_jax.runtime import sizes
     from splitner_jax.runtime.progress import start_log
 
+    start_log()
     if not flags.FLAGS.check:
       processes.join(_place())
-    start_log()
     settings.check_config(config)
     settings.check_given(config, data_flags.given_fields())
     if flags.FLAGS.check:

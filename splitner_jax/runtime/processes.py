@@ -6,6 +6,7 @@ ask each other here.
 """
 
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -128,6 +129,9 @@ def join(where: Place | None) -> None:
     ) from e
   if _count > 1:
     signals.leave_as(seconds=0 if _number else _LINGER_SECONDS, tell=is_first())
+    if not is_first():
+      # Else each line would come from each process.
+      logging.getLogger("splitner_jax").setLevel(logging.ERROR)
 
 
 def count() -> int:

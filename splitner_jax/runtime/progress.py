@@ -44,7 +44,6 @@ def start_log() -> None:
   )
   own = logging.getLogger("splitner_jax")
   own.addHandler(handler)
-  # Else each line would come from each process.
-  own.setLevel(logging.INFO if processes.is_first() else logging.WARNING)
+  own.setLevel(logging.INFO)
   own.propagate = False
   absl_logging.set_verbosity(absl_logging.WARNING)

@@ -134,15 +134,16 @@ def read(
   root = cache_dir() / "tfds"
   root.mkdir(parents=True, exist_ok=True)
   tfds.disable_progress_bar()
-  builder = builder_class(files=files, data_dir=root / files.content_name)
   # TFDS renames a finished folder into place, so a killed run leaves none;
-  # the lock keeps the second of two runs from failing at that rename. What
-  # TFDS prints about its download is not about this one.
+  # the lock keeps the second of two runs from failing at that rename. A
+  # builder knows what was prepared when it was made. What TFDS prints about its
+  # download is not about this one.
   with (
     open(root / ".lock", "w") as lock,
     contextlib.redirect_stdout(io.StringIO()),
   ):
     fcntl.flock(lock, fcntl.LOCK_EX)
+    builder = builder_class(files=files, data_dir=root / files.content_name)
     builder.download_and_prepare()
   return {
     split: [
