@@ -22,6 +22,8 @@ from splitner_jax import tasks
 from splitner_jax.training import checkpoints, loop
 
 point = sys.argv.pop(1)
+if os.environ.get("JAX_PROCESS_ID", "0") != "0":
+  point = "nowhere"  # One of several is enough.
 
 def before(call, owner, name, action, number=signal.SIGKILL):
   whole, calls = getattr(owner, name), []
@@ -57,7 +59,8 @@ def keeping(programs, settings, splits, fill, folder, decoding):
     programs, settings, splits, fill, folder, decoding
   )
   leaves = map(np.asarray, jax.tree.leaves(params))
-  np.savez(folder / "returned.npz", *leaves)
+  if os.environ.get("JAX_PROCESS_ID", "0") == "0":
+    np.savez(folder / "returned.npz", *leaves)
   return params, progress
 
 loop.train = keeping
@@ -138,6 +141,12 @@ def prepare(
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
   }
   return command, os.environ | more
+
+
+def children(pid: int) -> list[int]:
+  """The processes that a process has started, and that still run."""
+  path = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
+  return [int(child) for child in path.read_text().split()]
 
 
 @functools.cache

@@ -100,7 +100,7 @@ class Batcher:
       "token_types": column(examples.types[tokens]),
       "positions": column(examples.positions[tokens]),
       # Unlike in the whole batch: neighbours in different rows differ too.
-      "segments": column(np.repeat(np.arange(1, len(chosen) + 1), lengths)),
+      "segments": column(np.repeat(np.flatnonzero(mine) + 1, lengths)),
       "parts": column(examples.parts[tokens]),
     }
 
