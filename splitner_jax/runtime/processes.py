@@ -111,6 +111,8 @@ def join(where: Place | None) -> None:
   is_given = bool(where.coordinator)
   # Of CPUs; others have their own.
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
+  # It would take SIGTERM for itself.
+  jax.config.update("jax_enable_preemption_service", False)
   try:
     jax.distributed.initialize(
       where.coordinator or None,
