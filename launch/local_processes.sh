@@ -45,7 +45,7 @@ while ((${#process_of[@]})); do
   wait -n -p ended "${!process_of[@]}"
   code=$?
   # A signal to this script ends the wait, and no process.
-  [[ -n $ended ]] || continue
+  [[ -n ${ended:-} ]] || continue
   who=${process_of[$ended]}
   unset "process_of[$ended]"
   ((code)) || continue

@@ -43,8 +43,7 @@ class _Start:
     )
     self._process = subprocess.Popen(
       command,
-      # Not the launcher's own patience: the others are to end by themselves.
-      env=environment | {"GRACE_SECONDS": "300"},
+      env=environment,
       cwd=runs.ROOT,
       stdout=subprocess.DEVNULL,
       stderr=subprocess.PIPE,
@@ -96,8 +95,9 @@ def _live(
     if whom == "none":
       assert status == 0, where
     elif number == signal.SIGTERM:
-      # 0: it was over before; 134: JAX ends who loses the first process.
-      assert status in (0, 1, 134, 143, -signal.SIGTERM), where
+      # 0: it was over before; 134: JAX ends who loses the first process; 137:
+      # the launcher who waits for it.
+      assert status in (0, 1, 134, 137, 143, -signal.SIGTERM), where
     else:
       assert status in (0, 1, 134, 137, -signal.SIGKILL), where
     if status == 1:

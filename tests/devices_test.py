@@ -61,6 +61,24 @@ def test_four_devices_train_as_one(
   assert gradient.keys() == params.keys() - set(task.frozen)
 
 
+def test_jit_trains_as_pmap(monkeypatch: pytest.MonkeyPatch) -> None:
+  """What several processes compile, on the devices of this one."""
+  monkeypatch.setattr(features, "OUTPUT_SIZE", 12)
+  monkeypatch.setattr(lstm, "LSTM_SIZE", 8)
+  task = parallel_tasks.TASKS["cross_entropy"]
+  by_pmap = parallel_tasks.train(task)
+  monkeypatch.setattr(devices, "_has_other_hosts", lambda: True)
+  by_jit = parallel_tasks.train(task)
+  for i, (ours, expected) in enumerate(zip(by_jit, by_pmap, strict=True)):
+    parallel_tasks.assert_close(ours, expected, f"step {i}")
+  # Rows are those of all devices here too.
+  rows = devices.compile_forward(lambda params, tables, batch: params * batch)
+  batch = np.arange(8, dtype=np.float32).reshape(4, 2)
+  found = rows(devices.replicate(np.float32(3)), {}, devices.put_batch(batch))
+  assert found.sharding.is_fully_replicated
+  np.testing.assert_array_equal(devices.to_host(found), 3 * batch)
+
+
 def test_check_replicas() -> None:
   batch = devices.put_batch(np.arange(4.0, dtype=np.float32).reshape(4, 1))
 

@@ -6,6 +6,7 @@ trains all of them, in the processes that the environment says, and writes what
 `train` returns of each.
 """
 
+import dataclasses
 import itertools
 import sys
 import types
@@ -183,12 +184,23 @@ def assert_close(ours, expected, where: str) -> None:
       )
 
 
-def main(output: str) -> None:
-  """Trains each task; the first process writes OUTPUT."""
+def main(output: str, dropout: str = "") -> None:
+  """Trains each task; the first process writes OUTPUT.
+
+  Args:
+    output: a file of NumPy.
+    dropout: anything: one task alone, with dropout.
+  """
   processes.join(processes.place())
   features.OUTPUT_SIZE, lstm.LSTM_SIZE = SIZES
   found: dict[str, Any] = {}
-  for name, task in TASKS.items():
+  chosen = TASKS
+  if dropout:
+    task = TASKS["dice"]
+    config = dataclasses.replace(_CONFIG, hidden_dropout=0.2)
+    model = task.model.clone(encoder=config)
+    chosen = {"dice": types.SimpleNamespace(**vars(task) | {"model": model})}
+  for name, task in chosen.items():
     for step, each in enumerate(train(task)):
       for kind, tree in zip(
         ("gradient", "metrics", "params"), each, strict=True
@@ -201,4 +213,4 @@ def main(output: str) -> None:
 
 
 if __name__ == "__main__":
-  main(sys.argv[1])
+  main(*sys.argv[1:])

@@ -141,6 +141,27 @@ def test_two_processes_train_as_one(tmp_path: pathlib.Path) -> None:
     )
 
 
+@pytest.mark.slow
+def test_with_dropout_a_run_is_itself_again(tmp_path: pathlib.Path) -> None:
+  found = []
+  for name in ("a", "b"):
+    path = f"{tmp_path}/{name}.npz"
+    program = [sys.executable, "-m", "tests.parallel_tasks", path, "dropout"]
+    done = _launch(2, program, JAX_NUM_CPU_DEVICES="2")
+    assert done.returncode == 0, done.stderr[-2000:]
+    found.append(np.load(path))
+  first, again = found
+  assert set(first.files) == set(again.files)
+  for name in first.files:
+    np.testing.assert_array_equal(first[name], again[name], err_msg=name)
+  # It is there: without, the third step's loss would be another.
+  program = [sys.executable, "-m", "tests.parallel_tasks", f"{tmp_path}/c.npz"]
+  done = _launch(2, program, JAX_NUM_CPU_DEVICES="2")
+  without = np.load(tmp_path / "c.npz")
+  losses = [x["dice|2|metrics|loss"] for x in (first, without)]
+  assert abs(losses[0] - losses[1]) > 1e-4
+
+
 def _report(workdir: pathlib.Path) -> dict[str, Any]:
   """All but seconds, and what depends on the number of devices."""
 
@@ -172,17 +193,18 @@ def _assert_alike(ours: Any, expected: Any, where: str = "report") -> None:
     assert ours == expected, where
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_is_that_of_one(session_cache, tmp_path) -> None:
   """Killed and asked to end on its way, and ended by other numbers."""
   folder = session_cache / "tiny"
-  fields = {"dropout": 0, "epochs": 2}
+  fields = {"dropout": 0, "epochs": 3}
   one, two = tmp_path / "one", tmp_path / "two"
   done = runs.run(one, folder, devices=1, **fields)
   assert done.returncode == 0, done.stderr[-2000:]
   for number, kill, status, said in (
     # Two of two, one of one, and two of two again.
     (2, "SIGTERM in an epoch", 143, "detector: 40 examples"),
-    (1, "SIGTERM in an epoch", 143, "detector: goes on at step 2"),
+    (1, "SIGTERM in an epoch", 143, "detector: goes on at step"),
     (2, "in an evaluation", 137, "detector: goes on at step"),
     (2, "nowhere", 0, "detector: goes on at step"),
   ):
