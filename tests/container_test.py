@@ -240,6 +240,20 @@ def test_slurm_ends_as_training_does(tmp_path: pathlib.Path) -> None:
   assert not slurm.calls()
 
 
+def test_slurm_starts_several_tasks(tmp_path: pathlib.Path) -> None:
+  slurm = _Slurm(tmp_path, "exit 0")
+  slurm.environment["SLURM_NTASKS"] = "8"
+  srun = tmp_path / "bin" / "srun"
+  srun.write_text('#!/usr/bin/env bash\necho "$1 ${*: -1}"; exit 143\n')
+  srun.chmod(0o755)
+  status, out, _ = slurm.run()
+  assert (status, out) == (
+    143,
+    "--kill-on-bad-exit=1 --config=configs/demo.py\n",
+  )
+  assert slurm.calls() == "requeue 7\n"
+
+
 def test_slurm_queues_again_what_gave_way(tmp_path: pathlib.Path) -> None:
   waits = "trap 'exit 143' TERM; echo begun; while true; do sleep 0.02; done"
   slurm = _Slurm(tmp_path, waits)
