@@ -61,6 +61,13 @@ def test_four_devices_train_as_one(
   assert gradient.keys() == params.keys() - set(task.frozen)
 
 
+def test_processes_that_have_not_met(monkeypatch: pytest.MonkeyPatch) -> None:
+  """As on a host of a TPU slice of several, where JAX sees the others."""
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  with pytest.raises(UserError, match="one of 2 processes, and they have not"):
+    devices.device_count()
+
+
 def test_jit_trains_as_pmap(monkeypatch: pytest.MonkeyPatch) -> None:
   """What several processes compile, on the devices of this one."""
   monkeypatch.setattr(features, "OUTPUT_SIZE", 12)

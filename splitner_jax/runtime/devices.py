@@ -48,7 +48,10 @@ def _devices() -> list[jax.Device]:
   """Those of this run, or those that are compiled for."""
   if _targets:
     return list(_targets)
-  return jax.devices() if processes.count() > 1 else jax.local_devices()
+  if processes.count() == 1:
+    return jax.local_devices()
+  # Those of a process behind each other, whatever the order on a TPU slice.
+  return sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
 
 
 def _platform() -> str:

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, NoReturn, TypeVar
 
@@ -22,7 +23,7 @@ T = TypeVar("T")
 _MEET_SECONDS = 300
 # A process that is gone without a word is missed after so long.
 _HEARTBEAT_SECONDS = 25
-_PART_SECONDS = 20
+_PART_SECONDS = 60
 # The first process is the one that the others talk to. It stays a little, or
 # they would see a failure where they were asked to end as well.
 _LINGER_SECONDS = 2.0
@@ -209,15 +210,23 @@ def part() -> None:
 def told() -> Iterator[None]:
   """Turns the loss of another process into one line.
 
+  Any other error ends this process at once, with its traceback.
+
   Raises:
     UserError: the block waited for a process that is gone.
   """
   try:
     yield
-  except RuntimeError as error:  # JaxRuntimeError is one.
-    said = str(error)
-    if _count == 1 or not re.search(_LOSS, said, re.IGNORECASE):
+  except Exception as error:
+    if _count == 1 or isinstance(error, UserError):
       raise
+    said = str(error)
+    # JaxRuntimeError is a RuntimeError.
+    is_loss = re.search(_LOSS, said, re.IGNORECASE)
+    if not isinstance(error, RuntimeError) or not is_loss:
+      # At Python's own end it would wait for the others, and they for it.
+      traceback.print_exc()
+      fail(f"{type(error).__name__}: {said}")
     reason = said.split("\n")[0][:120]
     raise UserError(
       f"another process of this run has ended ({reason}); see what it says; "
