@@ -18,6 +18,7 @@ from splitner_jax.inputs.packing import Packer
 from splitner_jax.inputs.text_tables import TextKeys
 from splitner_jax.runtime import processes
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.training import checkpoints
 from tests import parallel_tasks, random_examples, runs
 
 _LAUNCHER = str(runs.ROOT / "launch" / "local_processes.sh")
@@ -76,6 +77,25 @@ def test_alone_there_is_nobody_to_ask() -> None:
   assert processes.is_first()
   assert processes.any_of([True, False]) == [True, False]
   assert processes.by_first(lambda: 7) == 7
+
+
+def test_a_loss_is_no_damage(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+  """Nobody is to delete checkpoints because another process is gone."""
+  state = {"a": np.zeros(3, np.float32)}
+  lost = RuntimeError("Gloo AllGather failed: Connection closed by peer")
+
+  def fail(folder: pathlib.Path) -> None:
+    raise lost
+
+  monkeypatch.setattr(checkpoints, "_manager", fail)
+  for count, error in ((1, UserError), (2, RuntimeError)):
+    monkeypatch.setattr(processes, "_count", count)
+    with pytest.raises(error) as caught:
+      checkpoints.Checkpoints(tmp_path, state, state)
+    assert (caught.value is lost) == (count == 2)
+  with pytest.raises(UserError, match=r"another process of this run has ended"):
+    with processes.told():
+      raise lost
 
 
 @pytest.mark.parametrize("features", [(), ("char", "pattern")])

@@ -206,6 +206,13 @@ def part() -> None:
     jax.distributed.shutdown()
 
 
+def is_loss(error: BaseException) -> bool:
+  """Whether an error says that another process is gone, so far as JAX says."""
+  found = re.search(_LOSS, str(error), re.IGNORECASE)
+  # JaxRuntimeError is a RuntimeError.
+  return _count > 1 and isinstance(error, RuntimeError) and found is not None
+
+
 @contextlib.contextmanager
 def told() -> Iterator[None]:
   """Turns the loss of another process into one line.
@@ -221,9 +228,7 @@ def told() -> Iterator[None]:
     if _count == 1 or isinstance(error, UserError):
       raise
     said = str(error)
-    # JaxRuntimeError is a RuntimeError.
-    is_loss = re.search(_LOSS, said, re.IGNORECASE)
-    if not isinstance(error, RuntimeError) or not is_loss:
+    if not is_loss(error):
       # At Python's own end it would wait for the others, and they for it.
       traceback.print_exc()
       fail(f"{type(error).__name__}: {said}")

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from splitner_jax.runtime import devices
+from splitner_jax.runtime import devices, processes
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.training.progress import fresh_progress
@@ -52,7 +52,7 @@ def _disk_errors(folder: pathlib.Path) -> Iterator[None]:
     yield
   except Exception as e:
     full = "No space left" in str(e) or getattr(e, "errno", 0) == errno.ENOSPC
-    if not full and not isinstance(e, OSError):
+    if processes.is_loss(e) or (not full and not isinstance(e, OSError)):
       raise
     reason = "the disk is full" if full else str(e).split("\n")[0]
     raise UserError(
@@ -92,6 +92,8 @@ def _damage(folder: pathlib.Path) -> Iterator[None]:
     # closed, the others when the garbage is collected.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", ".* was never awaited", RuntimeWarning)
+    if processes.is_loss(e):
+      raise
     reason = " ".join(f"{e}".split())[:120] or type(e).__name__
     raise UserError(
       f"{folder}: the checkpoints there are damaged ({reason}); delete that "
