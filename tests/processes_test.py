@@ -93,9 +93,9 @@ def test_a_loss_is_no_damage(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(error) as caught:
       checkpoints.Checkpoints(tmp_path, state, state)
     assert (caught.value is lost) == (count == 2)
-  with pytest.raises(UserError, match=r"another process of this run has ended"):
-    with processes.told():
-      raise lost
+  said = "another process of this run has ended"
+  with pytest.raises(UserError, match=said), processes.told():
+    raise lost
 
 
 @pytest.mark.parametrize("features", [(), ("char", "pattern")])
