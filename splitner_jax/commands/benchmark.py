@@ -24,8 +24,13 @@ from absl import flags
 from ml_collections import config_flags
 
 from splitner_jax.commands import cli
-from splitner_jax.runtime import memory
+from splitner_jax.runtime import memory, sizes
 from splitner_jax.runtime.errors import UserError
+
+_LESS_MEMORY = (
+  "lower config.inference_batch_size, config.batch_size, --lengths or --types, "
+  "or set config.rematerialise"
+)
 
 
 def define_flags() -> None:
@@ -122,7 +127,8 @@ def main(argv: list[str]) -> None:
       values.positions,
       values.budget,
     )
-    benchmark.run(values.config, options)
+    with sizes.told(_LESS_MEMORY):
+      benchmark.run(values.config, options)
   except UserError as e:
     cli.fail(str(e))
   print(f"page: {output / 'benchmark.md'}")
