@@ -4,9 +4,11 @@
 
 draws mutants of Cosmic Ray (`pip install cosmic-ray`), each one change of an
 operator, a number or a condition, and runs the tests of its module on a copy of
-the checkout. A mutant that they pass survives: it is printed as a diff, to be
-killed by a new test or known as equivalent. What is in the output already is
-not tried again, so that a run can be cut off. Ends with status 1 below --least.
+the checkout, file by file until one fails. A mutant that they pass survives: it
+is printed as a diff, to be killed by a new test, or to be named in
+`equivalent_mutants` with the reason why no test can. What is in the output
+already is not tried again, so that a run can be cut off. Ends with status 1 if
+less than --least percent of the others are killed.
 """
 
 import argparse
@@ -19,25 +21,30 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from tests.equivalent_mutants import reason
 
 _ROOT = pathlib.Path(__file__).parents[1]
 
 CORE = {
   "training/optimizer": ("optimizer",),
   "training/losses": ("losses", "loop_batches"),
-  "training/step": ("loop", "losses", "devices"),
-  "runtime/devices": ("devices",),
+  "training/step": ("devices", "loop_batches", "loop"),
+  "runtime/devices": ("devices", "loop_batches"),
   "evaluation/metrics": ("metrics", "scores"),
-  "evaluation/calibration": ("calibration",),
+  "evaluation/calibration": ("metrics", "calibration"),
   "evaluation/thresholds": ("tuning", "calibration"),
-  "tasks/decoding": ("mentions", "tasks", "calibration", "single_step"),
-  "inputs/packing": ("packing", "plan", "batches"),
+  "tasks/decoding": ("single_step", "mentions", "tasks", "calibration"),
+  "inputs/packing": ("packing", "batches", "plan"),
   "inputs/plan": ("plan", "loop_batches"),
   "data/tags": ("tags", "formats", "properties"),
 }
-"""Modules, and the test files that should see what is changed in them."""
+"""Modules, and the test files that should see what is changed in them, the
+quickest first.
+"""
 
 # They need a choice of names, or change annotations alone.
 _SKIPPED = ("VariableInserter", "VariableReplacer", "BinaryOperator_BitOr")
@@ -102,25 +109,60 @@ def sample(count: int, seed: int) -> list[Mutant]:
   return found[:count]
 
 
-def _survives(mutant: Mutant, code: str, folder: pathlib.Path) -> bool:
-  """Whether the tests of its module pass with it."""
-  place = folder / "splitner_jax" / f"{mutant.module}.py"
-  whole = place.read_text("utf-8")
-  tests = [f"tests/{name}_test.py" for name in CORE[mutant.module]]
-  place.write_text(code, encoding="utf-8")
-  try:
-    done = subprocess.run(
-      [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *tests],
-      cwd=folder,
-      env={**os.environ, "PYTHONPATH": str(folder)},
-      capture_output=True,
-      timeout=600,
+class _Checkout:
+  """A copy of the checkout, in which a module can be another."""
+
+  def __init__(self, folder: pathlib.Path):
+    for part in ("splitner_jax", "tests", "configs", "pyproject.toml"):
+      source = _ROOT / part
+      copy = shutil.copytree if source.is_dir() else shutil.copy
+      (folder / part).parent.mkdir(parents=True, exist_ok=True)
+      copy(source, folder / part)
+    self._folder = folder
+    self._environ = {
+      **os.environ,
+      "PYTHONPATH": str(folder),
+      # What a mutant leaves as it is, is compiled once.
+      "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    self._seconds: dict[str, float] = {}
+
+  def survives(self, mutant: Mutant, code: str) -> bool:
+    """Whether the tests of its module pass with it."""
+    names = CORE[mutant.module]
+    for name in names:
+      if name not in self._seconds:
+        start = time.monotonic()
+        assert self._passes(name, None), f"{name} fails without a mutant"
+        self._seconds[name] = time.monotonic() - start
+    place = self._folder / "splitner_jax" / f"{mutant.module}.py"
+    whole = place.read_text("utf-8")
+    place.write_text(code, encoding="utf-8")
+    try:
+      return all(self._passes(n, 15 + 4 * self._seconds[n]) for n in names)
+    finally:
+      place.write_text(whole, encoding="utf-8")
+
+  def _passes(self, name: str, seconds: float | None) -> bool:
+    command = (
+      "pytest",
+      "-x",
+      "-p",
+      "no:cacheprovider",
+      f"tests/{name}_test.py",
     )
-  except subprocess.TimeoutExpired:
-    return False  # It does not end, which is seen too.
-  finally:
-    place.write_text(whole, encoding="utf-8")
-  return done.returncode == 0
+    try:
+      done = subprocess.run(
+        [sys.executable, "-B", "-m", *command],
+        cwd=self._folder,
+        env=self._environ,
+        capture_output=True,
+        timeout=seconds,
+      )
+    except subprocess.TimeoutExpired:
+      return False  # It does not end, which is seen too.
+    return done.returncode == 0
 
 
 def _diff(mutant: Mutant, code: str) -> str:
@@ -140,29 +182,35 @@ def main() -> None:
   if given.output.exists():
     rows = map(json.loads, given.output.read_text().splitlines())
     known = {row["mutant"]: row["survived"] for row in rows}
-  survived, mutants = [], sample(given.count, given.seed)
+  survived, equivalent = 0, 0
+  mutants = sample(given.count, given.seed)
   with tempfile.TemporaryDirectory() as name:
-    folder = pathlib.Path(name) / "checkout"
-    for part in ("splitner_jax", "tests", "configs", "pyproject.toml"):
-      source = _ROOT / part
-      copy = shutil.copytree if source.is_dir() else shutil.copy
-      (folder / part).parent.mkdir(parents=True, exist_ok=True)
-      copy(source, folder / part)
+    checkout = _Checkout(pathlib.Path(name) / "checkout")
     for number, mutant in enumerate(mutants, 1):
       code = _code(mutant)
       assert code is not None
-      key = str(mutant)
+      key, diff = str(mutant), _diff(mutant, code)
       if key not in known:
-        known[key] = _survives(mutant, code, folder)
+        known[key] = checkout.survives(mutant, code)
         with given.output.open("a") as file:
           row = {"mutant": key, "survived": known[key]}
           file.write(json.dumps(row) + "\n")
       if known[key]:
-        survived.append(key)
-        print(f"survived: {key}\n{_diff(mutant, code)}\n", flush=True)
-      print(f"{number} of {len(mutants)}: {len(survived)} survived", flush=True)
-  killed = 100 * (1 - len(survived) / max(1, len(mutants)))
-  print(f"{killed:.1f} % of {len(mutants)} mutants killed (seed {given.seed})")
+        why = reason(mutant.module, diff)
+        equivalent += why is not None
+        survived += why is None
+        print(f"{f'same ({why})' if why else 'survived'}: {key}\n{diff}\n")
+      print(
+        f"{number} of {len(mutants)}: {survived} survived, {equivalent} are "
+        "equivalent",
+        flush=True,
+      )
+  others = len(mutants) - equivalent
+  killed = 100 * (1 - survived / max(1, others))
+  print(
+    f"{killed:.1f} % of {others} mutants killed (seed {given.seed}), beside "
+    f"{equivalent} equivalent ones"
+  )
   sys.exit(killed < given.least)
 
 
