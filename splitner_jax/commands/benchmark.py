@@ -79,10 +79,14 @@ def _numbers(flag: str) -> tuple[float, ...]:
     try:
       value = float(text)
     except ValueError:
-      raise UserError(f"--{flag}: {text!r} is no number") from None
+      raise UserError(
+        f"--{flag}: {text!r} is no number; give some, such as 50,100"
+      ) from None
     whole = value.is_integer()
     if not whole and flag != "mentions_per_100_tokens":
-      raise UserError(f"--{flag}: {text} is no whole number")
+      raise UserError(
+        f"--{flag}: {text} is no whole number; give some, such as 50,100"
+      )
     found.append(int(value) if whole else value)
   return tuple(sorted(set(found)))
 

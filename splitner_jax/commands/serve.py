@@ -70,7 +70,9 @@ def _token(path: str | None) -> str:
     return os.environ.get("SPLITNER_TOKEN", "").strip()
   token = "\n".join(read_lines(path)).strip()
   if not token or not token.isprintable():
-    raise UserError(f"--token_file: {path} is not one line with a token")
+    raise UserError(
+      f"--token_file: {path} is not one line with a token; write it alone there"
+    )
   return token
 
 
