@@ -33,14 +33,21 @@ CORE = {
   "training/optimizer": ("optimizer",),
   "training/losses": ("losses", "loop_batches"),
   "training/step": ("devices", "loop_batches", "loop"),
-  "runtime/devices": ("devices", "loop_batches"),
+  "runtime/devices": ("targets", "devices", "loop_batches"),
   "evaluation/metrics": ("metrics", "scores"),
   "evaluation/calibration": ("metrics", "calibration"),
-  "evaluation/thresholds": ("tuning", "calibration"),
-  "tasks/decoding": ("single_step", "mentions", "tasks", "calibration"),
+  "evaluation/thresholds": ("thresholds", "records", "tuning", "calibration"),
+  "tasks/decoding": (
+    "thresholds",
+    "records",
+    "single_step",
+    "mentions",
+    "tasks",
+    "calibration",
+  ),
   "inputs/packing": ("packing", "batches", "plan"),
-  "inputs/plan": ("plan", "loop_batches"),
-  "data/tags": ("tags", "formats", "properties"),
+  "inputs/plan": ("records", "plan", "loop_batches"),
+  "data/tags": ("tags", "records", "formats", "properties"),
 }
 """Modules, and the test files that should see what is changed in them, the
 quickest first.

@@ -52,3 +52,38 @@ def test_biases_do_not_decay(decay: float):
   [after] = _apply(optimizer.make(weight_decay=decay), [nothing])
   np.testing.assert_allclose(after["dense"]["kernel"], 1 - decay)
   np.testing.assert_array_equal(after["dense"]["bias"], 1)
+
+
+def test_linear_decay():
+  rates = [optimizer.linear_decay(4.0, share) for share in (0, 0.25, 0.75, 1)]
+  assert rates == [4.0, 3.0, 1.0, 0.0]
+
+
+def test_what_decays():
+  names = ("kernel", "embedding", "bias", "scale", "gate_bias")
+  params = {"layer": {name: jnp.ones(2) for name in names}}
+  decays = optimizer.decay_mask(params)["layer"]
+  assert {name for name in names if decays[name]} == {"kernel", "embedding"}
+
+
+@pytest.mark.parametrize("decay", [None, 0.1])
+def test_adamw_by_hand(decay: float | None):
+  """Two steps, the second in another direction; what is longer is cut to 1."""
+  params = {"kernel": jnp.asarray([1.0, -2.0, 3.0])}
+  gradients = np.array([[3.0, -4.0, 1e-7], [-0.3, -0.2, 0.1]])
+  given = {} if decay is None else {"weight_decay": decay}
+  transform = optimizer.make(**given)
+  state = transform.init(params)
+  wanted = np.asarray(params["kernel"], float)
+  first = second = np.zeros(3)
+  for step, gradient in enumerate(gradients, 1):
+    updates, state = transform.update(
+      {"kernel": jnp.asarray(gradient, jnp.float32)}, state, params
+    )
+    params = optax.apply_updates(params, updates)
+    gradient = gradient / max(1, np.linalg.norm(gradient))
+    first = 0.9 * first + 0.1 * gradient
+    second = 0.999 * second + 0.001 * gradient**2
+    mean, square = first / (1 - 0.9**step), second / (1 - 0.999**step)
+    wanted = wanted - mean / (np.sqrt(square) + 1e-8) - (decay or 0) * wanted
+    np.testing.assert_allclose(params["kernel"], wanted, atol=1e-4)
