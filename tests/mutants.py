@@ -18,9 +18,11 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -116,6 +118,32 @@ def sample(count: int, seed: int) -> list[Mutant]:
   return found[:count]
 
 
+# Of other packages: what takes seconds to import, and is the same for all.
+_IMPORTED_ONCE = """
+import importlib, os, sys
+for name in (
+  "jax", "flax.linen", "optax", "scipy.optimize", "tokenizers",
+  "ml_collections", "safetensors.numpy", "orbax.checkpoint", "jsonschema",
+  "seqeval.metrics", "seqeval.scheme", "tqdm",
+):
+  importlib.import_module(name)
+import pytest
+assert not [n for n in sys.modules if n.startswith("splitner")]
+for line in sys.stdin:
+  number = os.fork()
+  if not number:
+    os.setsid()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    options = ["-x", "-p", "no:cacheprovider", "--durations=0"]
+    os._exit(pytest.main([*options, line.strip()]))
+  print(number, flush=True)
+  print(os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]), flush=True)
+"""
+
+
 class _Checkout:
   """A copy of the checkout, in which a module can be another."""
 
@@ -126,50 +154,63 @@ class _Checkout:
       (folder / part).parent.mkdir(parents=True, exist_ok=True)
       copy(source, folder / part)
     self._folder = folder
-    self._environ = {
-      **os.environ,
-      "PYTHONPATH": str(folder),
-      # What a mutant leaves as it is, is compiled once.
-      "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
-      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
     self._seconds: dict[str, float] = {}
+    self._server = subprocess.Popen(
+      [sys.executable, "-B", "-c", _IMPORTED_ONCE],
+      cwd=folder,
+      env={
+        **os.environ,
+        "PYTHONPATH": str(folder),
+        # Of tests/conftest.py, which JAX reads at its import.
+        "JAX_NUM_CPU_DEVICES": "4",
+        "JAX_NUMPY_RANK_PROMOTION": "raise",
+        "JAX_PLATFORMS": "cpu",
+        # What a mutant leaves as it is, is compiled once.
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+      },
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+    )
 
-  def survives(self, mutant: Mutant, code: str) -> bool:
-    """Whether the tests of its module pass with it."""
+  def close(self) -> None:
+    """Ends the process that runs the tests."""
+    self._server.kill()
+    self._server.wait()
+
+  def killer(self, mutant: Mutant, code: str) -> str | None:
+    """The test file that sees a mutant, or does not end; None: it survives."""
     names = CORE[mutant.module]
     for name in names:
       if name not in self._seconds:
         start = time.monotonic()
-        assert self._passes(name, None), f"{name} fails without a mutant"
+        if self._fault(name, 600):
+          said = (self._folder / "output.txt").read_text("utf-8")
+          sys.exit(f"{said}\n{name} fails without a mutant")
         self._seconds[name] = time.monotonic() - start
     place = self._folder / "splitner_jax" / f"{mutant.module}.py"
     whole = place.read_text("utf-8")
     place.write_text(code, encoding="utf-8")
     try:
-      return all(self._passes(n, 15 + 4 * self._seconds[n]) for n in names)
+      faults = (self._fault(n, 30 + 5 * self._seconds[n]) for n in names)
+      return next(filter(None, faults), None)
     finally:
       place.write_text(whole, encoding="utf-8")
 
-  def _passes(self, name: str, seconds: float | None) -> bool:
-    command = (
-      "pytest",
-      "-x",
-      "-p",
-      "no:cacheprovider",
-      f"tests/{name}_test.py",
-    )
-    try:
-      done = subprocess.run(
-        [sys.executable, "-B", "-m", *command],
-        cwd=self._folder,
-        env=self._environ,
-        capture_output=True,
-        timeout=seconds,
-      )
-    except subprocess.TimeoutExpired:
-      return False  # It does not end, which is seen too.
-    return done.returncode == 0
+  def _fault(self, name: str, seconds: float) -> str | None:
+    """Runs a test file, in a process that has imported other packages."""
+    assert self._server.stdin
+    assert self._server.stdout
+    print(f"tests/{name}_test.py", file=self._server.stdin, flush=True)
+    number = int(self._server.stdout.readline())
+    ended = threading.Timer(seconds, os.killpg, (number, signal.SIGKILL))
+    ended.start()
+    status = int(self._server.stdout.readline())
+    ended.cancel()
+    if status == -signal.SIGKILL:
+      return f"{name}, without an end"
+    return name if status else None
 
 
 def _diff(mutant: Mutant, code: str) -> str:
@@ -185,10 +226,10 @@ def main() -> None:
   parser.add_argument("--output", type=pathlib.Path, default="mutants.jsonl")
   parser.add_argument("--least", type=float, default=95, help="percent killed")
   given = parser.parse_args()
-  known: dict[str, bool] = {}
+  known: dict[str, str | None] = {}
   if given.output.exists():
     rows = map(json.loads, given.output.read_text().splitlines())
-    known = {row["mutant"]: row["survived"] for row in rows}
+    known = {row["mutant"]: row["killer"] for row in rows}
   survived, equivalent = 0, 0
   mutants = sample(given.count, given.seed)
   with tempfile.TemporaryDirectory() as name:
@@ -198,11 +239,11 @@ def main() -> None:
       assert code is not None
       key, diff = str(mutant), _diff(mutant, code)
       if key not in known:
-        known[key] = checkout.survives(mutant, code)
+        known[key] = checkout.killer(mutant, code)
         with given.output.open("a") as file:
-          row = {"mutant": key, "survived": known[key]}
+          row = {"mutant": key, "killer": known[key]}
           file.write(json.dumps(row) + "\n")
-      if known[key]:
+      if not known[key]:
         why = reason(mutant.module, diff)
         equivalent += why is not None
         survived += why is None
@@ -212,6 +253,7 @@ def main() -> None:
         "equivalent",
         flush=True,
       )
+    checkout.close()
   others = len(mutants) - equivalent
   killed = 100 * (1 - survived / max(1, others))
   print(
