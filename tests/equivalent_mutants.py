@@ -1,6 +1,19 @@
 """Mutants that no test can kill: what they change makes no difference."""
 
-_REASONS: dict[tuple[str, str], str] = {}
+_REASONS = {
+  (
+    "data/tags",
+    "rows: list[tuple[str | None, bool, bool]] = [(None, True, False)]",
+  ): "the type of O is None, and so is what it opens",
+  (
+    "training/losses",
+    'if average == "expected" and loss != dice:',
+  ): "functions are equal if they are the same one",
+  (
+    "training/optimizer",
+    "if accumulate_steps <= 1:",
+  ): "the settings refuse less than 1",
+}
 """Of modules and lines as changed, without the space around them."""
 
 

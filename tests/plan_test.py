@@ -290,3 +290,11 @@ def test_inference_has_room_for_usual_sentences() -> None:
   batches = list(packer.batches(range(640)))
   assert 640 / len(batches) == pytest.approx(32, rel=0.15)
   assert {batch.shape for batch in batches} == {many}
+
+
+def test_rows_are_of_several_lengths_if_nothing_is_said() -> None:
+  examples = _small()
+  plan = make_plan(
+    examples, TextKeys(examples, (), False), batch_size=4, seed=3
+  )
+  assert plan.shapes == _plan(examples).shapes
