@@ -2,6 +2,10 @@
 
 _REASONS = {
   (
+    "inputs/packing",
+    "if targets > self.shape.targets or len(self) >= packer.most:",
+  ): "examples come one by one",
+  (
     "data/tags",
     "rows: list[tuple[str | None, bool, bool]] = [(None, True, False)]",
   ): "the type of O is None, and so is what it opens",

@@ -34,7 +34,7 @@ _ROOT = pathlib.Path(__file__).parents[1]
 CORE = {
   "training/optimizer": ("optimizer",),
   "training/losses": ("losses", "loop_batches"),
-  "training/step": ("step", "devices", "loop_batches", "loop"),
+  "training/step": ("step", "devices", "loop_batches"),
   "runtime/devices": ("targets", "devices", "loop_batches"),
   "evaluation/metrics": ("metrics", "scores"),
   "evaluation/calibration": ("metrics", "calibration"),
