@@ -298,3 +298,33 @@ def test_rows_are_of_several_lengths_if_nothing_is_said() -> None:
     examples, TextKeys(examples, (), False), batch_size=4, seed=3
   )
   assert plan.shapes == _plan(examples).shapes
+
+
+@pytest.mark.parametrize("one_target", [False, True])
+def test_what_one_example_needs(
+  one_target: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  monkeypatch.setattr(plan_module, "_CHUNK", 7)
+  examples = random_examples.make(
+    [30] * 20, texts=("a", *_SHORT_PATTERNS), one_target=one_target
+  )
+  # The second has a few long texts, the last many.
+  long = [
+    "1" * (SHORT_WIDTH + ones) + "." * marks
+    for ones in range(1, 6)
+    for marks in range(1, 6)
+  ]
+  first = len(examples.distinct)
+  texts = examples.texts.copy()
+  texts[30:33] = range(first, first + 3)
+  texts[-25:] = range(first, first + 25)
+  examples = dataclasses.replace(
+    examples, texts=texts, distinct=(*examples.distinct, *long)
+  )
+  text_keys = TextKeys(examples, _FEATURES, False)
+  packer = Packer(examples.lengths, examples.target_counts, [], text_keys)
+  needs = plan_module._needs_of_one(examples, text_keys)
+  assert needs["targets"] == examples.target_counts.max()
+  for name in _FEATURES:
+    each = [packer.key_counts(name, packer.keys(name, e)) for e in range(20)]
+    assert needs[name].tolist() == np.max(each, axis=0).tolist()
