@@ -328,3 +328,26 @@ def test_what_one_example_needs(
   for name in _FEATURES:
     each = [packer.key_counts(name, packer.keys(name, e)) for e in range(20)]
     assert needs[name].tolist() == np.max(each, axis=0).tolist()
+
+
+def test_capacities_are_rounded_up() -> None:
+  capacity = plan_module._capacity
+  assert [capacity(np.array(n), 99) for n in (0, 1, 16, 17)] == [0, 16, 16, 32]
+  assert capacity(np.array([32, 33]), 99) == (32, 48)
+  # No more than there are tokens.
+  assert capacity(np.array([33, 1]), 40) == (40, 16)
+
+
+def test_what_batches_need_is_read_off_the_first_epoch(
+  monkeypatch: pytest.MonkeyPatch,
+) -> None:
+  asked: list[tuple[int, int, int]] = []
+  whole = plan_module._order
+
+  def order(count: int, seed: int, epoch: int) -> list[int]:
+    asked.append((count, seed, epoch))
+    return whole(count, seed, epoch)
+
+  monkeypatch.setattr(plan_module, "_order", order)
+  _plan(_small())
+  assert asked == [(60, 3, 0)]
