@@ -48,6 +48,8 @@ def test_temperature_of_odd_examples():
   assert fit(np.zeros((0, 3)), []) == 1.0
   few = calibration.ENOUGH - 1
   assert fit(np.eye(few), list(range(few))) == 1.0
+  # One more decides.
+  assert fit(np.eye(20), list(range(20))) < 1.0
   # Always right, always wrong, extreme logits: a bound, and no overflow.
   logits = np.tile([1e4, 0.0], (30, 1))
   assert fit(logits / 1e4, [0] * 30) == pytest.approx(1 / 20, rel=1e-4)

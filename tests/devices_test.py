@@ -252,7 +252,15 @@ def test_prefetch_stops_with_its_consumer() -> None:
   ahead = devices.prefetch(itertools.count())
   next(ahead)
   ahead.close()
-  _wait_for(lambda: threading.active_count() == before)
+  _wait_for(lambda: threading.active_count() <= before)
+
+
+def test_prefetch_does_not_hold_up_the_end_of_the_process() -> None:
+  before = set(threading.enumerate())
+  ahead = devices.prefetch(itertools.count())
+  next(ahead)
+  [thread] = set(threading.enumerate()) - before
+  assert thread.daemon
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:

@@ -249,7 +249,11 @@ def test_unreadable_files(tmp_path, name):
     ("a\tO\nb\tperson\n", 2, "'person' is neither O nor"),
     ("a\tO\nb\tX-x\n", 2, "'X-x' is neither O nor"),
     ("a\tB-\n", 1, "'B-' has no type"),
-    ("a\tS-x\nb\tB-x\nc\tO\n", 2, "no E- closes (the file reads as BIOES)"),
+    (
+      "a\tS-x\nb\tB-x\nc\tO\n",
+      2,
+      "no E- closes; tag its last word E-x (the file reads as BIOES)",
+    ),
     ("a\tO\n\tB-x\n", 2, "word ''"),
     ("a b\tO\n", 1, "word 'a b'"),
     # A word in pieces, and a column too many or too few.

@@ -152,6 +152,13 @@ def test_what_losses_are_given() -> None:
     assert getattr(own, "keywords", {}) == {}
 
 
+def test_expected_weight_of_small_batches() -> None:
+  labels, weights = _GOLD
+  for batches, total in ((4, 0.0225), (400, 0.000225)):
+    bound = losses.bind(losses.cross_entropy, labels, weights / 100, batches)
+    assert bound.keywords["total"] == pytest.approx(total)
+
+
 @pytest.mark.parametrize(
   "name", ["cross_entropy", "weighted_cross_entropy", "focal"]
 )

@@ -73,8 +73,33 @@ def test_nothing_there():
 
 
 def test_sides_must_be_the_same_sentences():
-  with pytest.raises(ValueError, match="zip"):
-    metrics.score([[A]], [[A], []])
+  for compare in (
+    metrics.score,
+    metrics.recall_per_type,
+    metrics.counts_per_sentence,
+    metrics.score_labels,
+  ):
+    with pytest.raises(ValueError, match="zip"):
+      compare([[A]], [[A], []])
+  for texts, gold, predicted in ((1, 2, 2), (2, 1, 2), (2, 2, 1)):
+    with pytest.raises(ValueError, match="zip"):
+      metrics.reference_protocol(
+        list("ab")[:texts],
+        [[A], [B]][:gold],
+        [[A], [B]][:predicted],
+        merge_repeats=False,
+      )
+
+
+def test_recall_of_each_type():
+  """A mention counts as found whatever its type was said to be."""
+  gold = [[A, B], [A, C], []]
+  predicted = [[A._replace(label="y"), Span(2, 3, "y")], [C], [B]]
+  assert metrics.recall_per_type(gold, predicted) == {
+    "x": {"recall": pytest.approx(200 / 3), "gold": 3, "correct": 2},
+    "y": {"recall": 0.0, "gold": 1, "correct": 0},
+  }
+  assert list(metrics.recall_per_type([[B, A]], [[]])) == ["x", "y"]
 
 
 def test_labels_of_gold_mentions():

@@ -379,3 +379,8 @@ def test_keys_of_features() -> None:
         ids = text_keys.alphabets[name].ids[keys].tolist()
         assert [tuple(c for c in row if c) for row in ids] == expected
   assert TextKeys(examples, ("pos",), False).alphabets == {}
+
+
+def test_a_shape_has_room_for_no_text_if_nothing_is_said():
+  layout = (Group(1, 8),)
+  assert Shape(layout, 3) == Shape(layout, 3, (0, 0), (0, 0))

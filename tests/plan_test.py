@@ -297,3 +297,64 @@ def test_inference_has_room_for_usual_sentences() -> None:
   batches = list(packer.batches(range(640)))
   assert 640 / len(batches) == pytest.approx(32, rel=0.15)
   assert {batch.shape for batch in batches} == {many}
+
+
+def test_rows_are_of_several_lengths_if_nothing_is_said() -> None:
+  examples = _small()
+  plan = make_plan(
+    examples, TextKeys(examples, (), False), batch_size=4, seed=3
+  )
+  assert plan.shapes == _plan(examples).shapes
+
+
+@pytest.mark.parametrize("one_target", [False, True])
+def test_what_one_example_needs(
+  one_target: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  monkeypatch.setattr(plan_module, "_CHUNK", 7)
+  examples = random_examples.make(
+    [30] * 20, texts=("a", *_SHORT_PATTERNS), one_target=one_target
+  )
+  # The second has a few long texts, the last many.
+  long = [
+    "1" * (SHORT_WIDTH + ones) + "." * marks
+    for ones in range(1, 6)
+    for marks in range(1, 6)
+  ]
+  first = len(examples.distinct)
+  texts = examples.texts.copy()
+  texts[30:33] = range(first, first + 3)
+  texts[-25:] = range(first, first + 25)
+  examples = dataclasses.replace(
+    examples, texts=texts, distinct=(*examples.distinct, *long)
+  )
+  text_keys = TextKeys(examples, _FEATURES, False)
+  packer = Packer(examples.lengths, examples.target_counts, [], text_keys)
+  needs = plan_module._needs_of_one(examples, text_keys)
+  assert needs["targets"] == examples.target_counts.max()
+  for name in _FEATURES:
+    each = [packer.key_counts(name, packer.keys(name, e)) for e in range(20)]
+    assert needs[name].tolist() == np.max(each, axis=0).tolist()
+
+
+def test_capacities_are_rounded_up() -> None:
+  capacity = plan_module._capacity
+  assert [capacity(np.array(n), 99) for n in (0, 1, 16, 17)] == [0, 16, 16, 32]
+  assert capacity(np.array([32, 33]), 99) == (32, 48)
+  # No more than there are tokens.
+  assert capacity(np.array([33, 1]), 40) == (40, 16)
+
+
+def test_what_batches_need_is_read_off_the_first_epoch(
+  monkeypatch: pytest.MonkeyPatch,
+) -> None:
+  asked: list[tuple[int, int, int]] = []
+  whole = plan_module._order
+
+  def order(count: int, seed: int, epoch: int) -> list[int]:
+    asked.append((count, seed, epoch))
+    return whole(count, seed, epoch)
+
+  monkeypatch.setattr(plan_module, "_order", order)
+  _plan(_small())
+  assert asked == [(60, 3, 0)]

@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import subprocess
+import sys
 from typing import Any
 
 import jax
@@ -14,8 +16,9 @@ from splitner_jax.inference import model_folder
 from splitner_jax.inference.forward import Programs
 from splitner_jax.runtime import sizes
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.serving import batching
 from splitner_jax.training import cross_fitting, loop
-from tests import tiny, tiny_system, tiny_training
+from tests import runs, tiny, tiny_system, tiny_training
 
 HUGE = 10**9
 
@@ -118,3 +121,82 @@ def test_the_end_of_the_memory_is_a_line() -> None:
       raise error
   with pytest.raises(jax.errors.JaxRuntimeError), sizes.told("lower it"):
     raise jax.errors.JaxRuntimeError("INTERNAL: a fault of ours")
+
+
+_FULL = """
+import jax
+from splitner_jax.runtime import devices
+
+def full(*_):
+  raise jax.errors.JaxRuntimeError(
+    "RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.\\nmore"
+  )
+
+full.lower = full
+devices.compile_forward = lambda _: full
+from splitner_jax.commands import console
+console.main()
+"""
+
+
+@pytest.mark.parametrize(
+  ("arguments", "said"),
+  [
+    (
+      ["tune", "--model={model}", "--data={file}", "--target=f1"],
+      "out of memory on the device (Out of memory allocating 99 bytes); lower "
+      "--batch_size",
+    ),
+    (
+      ["serve", "--model={model}", "--port=0"],
+      "{model}: out of memory on the device (Out of memory allocating 99 "
+      "bytes); lower --batch_size",
+    ),
+    pytest.param(
+      [
+        *("benchmark", "--config=configs/demo.py", "--phases=inference"),
+        *("--systems=splitner", "--output={here}/out"),
+        "--config.backbone={backbone}",
+      ],
+      "out of memory on the device (Out of memory allocating 99 bytes); lower "
+      "config.inference_batch_size, config.batch_size, --lengths or --types, "
+      "or set config.rematerialise",
+      marks=pytest.mark.slow,
+    ),
+  ],
+  ids=["tune", "serve", "benchmark"],
+)
+def test_a_command_at_the_end_of_the_memory(
+  tmp_path: pathlib.Path, arguments: list[str], said: str
+) -> None:
+  places = {
+    "here": tmp_path,
+    "model": tiny_system.save(tmp_path / "model"),
+    "backbone": tiny.make_backbone(tmp_path / "backbone"),
+    "file": tmp_path / "a.tsv",
+  }
+  places["file"].write_text("ada\tB-person\nlikes\tO\n\n")
+  process = subprocess.run(
+    [sys.executable, "-c", _FULL, *(a.format(**places) for a in arguments)],
+    cwd=runs.ROOT,
+    capture_output=True,
+    text=True,
+    timeout=120,
+    check=False,
+  )
+  assert process.returncode == 1, process.stderr
+  assert process.stdout == ""
+  line = process.stderr.splitlines()[-1]
+  assert line == "error: " + said.format(**places)
+  assert "Traceback" not in process.stderr
+
+
+def test_a_server_at_the_end_of_the_memory(
+  caplog: pytest.LogCaptureFixture,
+) -> None:
+  error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 99 bytes.\nmore")
+  answer = str(batching.logged(error))
+  assert caplog.messages == [
+    f"{answer}: out of memory on the device (99 bytes); lower --batch_size, or "
+    "--max_bytes for shorter texts"
+  ]

@@ -163,3 +163,12 @@ def test_unknown_scheme_and_type():
     tags.LabelScheme("BILOU")
   with pytest.raises(UserError, match="type 'c', but the model's types are a"):
     tags.LabelScheme("BIO", ("a", "b")).encode([Span(0, 1, "c")], 1)
+
+
+def test_what_a_tag_is():
+  for prefix in "BIESLU":
+    assert tags.is_tag(f"{prefix}-x")
+    assert tags.is_tag(f"{prefix}-a-B")
+  assert tags.is_tag("O")
+  for word in ("", "B", "B-", "b-x", "X-B", "-BB", "BxB", "o", "OO", "O-x"):
+    assert not tags.is_tag(word), word

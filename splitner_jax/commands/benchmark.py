@@ -24,8 +24,13 @@ from absl import flags
 from ml_collections import config_flags
 
 from splitner_jax.commands import cli
-from splitner_jax.runtime import memory
+from splitner_jax.runtime import memory, sizes
 from splitner_jax.runtime.errors import UserError
+
+_LESS_MEMORY = (
+  "lower config.inference_batch_size, config.batch_size, --lengths or --types, "
+  "or set config.rematerialise"
+)
 
 
 def define_flags() -> None:
@@ -74,10 +79,14 @@ def _numbers(flag: str) -> tuple[float, ...]:
     try:
       value = float(text)
     except ValueError:
-      raise UserError(f"--{flag}: {text!r} is no number") from None
+      raise UserError(
+        f"--{flag}: {text!r} is no number; give some, such as 50,100"
+      ) from None
     whole = value.is_integer()
     if not whole and flag != "mentions_per_100_tokens":
-      raise UserError(f"--{flag}: {text} is no whole number")
+      raise UserError(
+        f"--{flag}: {text} is no whole number; give some, such as 50,100"
+      )
     found.append(int(value) if whole else value)
   return tuple(sorted(set(found)))
 
@@ -122,7 +131,8 @@ def main(argv: list[str]) -> None:
       values.positions,
       values.budget,
     )
-    benchmark.run(values.config, options)
+    with sizes.told(_LESS_MEMORY):
+      benchmark.run(values.config, options)
   except UserError as e:
     cli.fail(str(e))
   print(f"page: {output / 'benchmark.md'}")

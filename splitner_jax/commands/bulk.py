@@ -15,6 +15,7 @@ from absl import flags
 
 from splitner_jax.commands import cli, tagging_flags
 from splitner_jax.inference import pipeline
+from splitner_jax.runtime import sizes
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.extras import needed
 
@@ -62,9 +63,10 @@ def main(argv: list[str]) -> None:
     given = [f"--{option.removeprefix('--')}" for option in flags.FLAGS.beam]
     if flags.FLAGS.runner:
       given.append(f"--runner={flags.FLAGS.runner}")
-    texts, failed = bulk.run(
-      flags.FLAGS.input, flags.FLAGS.output, options, given
-    )
+    with sizes.told("lower --batch_size"):
+      texts, failed = bulk.run(
+        flags.FLAGS.input, flags.FLAGS.output, options, given
+      )
   except UserError as e:
     cli.fail(str(e))
   shown = f"{texts} texts tagged"

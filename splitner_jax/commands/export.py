@@ -48,7 +48,9 @@ def export(workdir: pathlib.Path, task: str, output: str) -> None:
   except (KeyError, TypeError, AttributeError, ValueError) as e:
     if isinstance(e, UserError):
       raise
-    raise UserError(f"{path}: is no config of a training run") from e
+    raise UserError(
+      f"{path}: is no config of a training run; give the folder of a run"
+    ) from e
   trained = model_folder.load(str(workdir / "model"))
   if task not in trained.params:
     raise UserError(
@@ -93,7 +95,9 @@ def check_flags() -> None:
     raise UserError(f"--{needed} and --output are needed; see --help")
   for name in _OF_PROGRAMS if hf else ("workdir", "task"):
     if flags.FLAGS[name].present:
-      raise UserError(f"--{name}: is not for --format={flags.FLAGS.format}")
+      raise UserError(
+        f"--{name}: is not for --format={flags.FLAGS.format}; leave it out"
+      )
 
 
 def main(argv: list[str]) -> None:

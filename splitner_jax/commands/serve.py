@@ -20,9 +20,11 @@ from absl import flags
 
 from splitner_jax.commands import cli, tagging_flags
 from splitner_jax.inference.pipeline import SplitNER
+from splitner_jax.runtime import sizes
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import read_lines
 
+_LESS_MEMORY = "lower --batch_size"
 _EXTRA = ("starlette", "uvicorn", "prometheus_client")
 
 
@@ -68,7 +70,9 @@ def _token(path: str | None) -> str:
     return os.environ.get("SPLITNER_TOKEN", "").strip()
   token = "\n".join(read_lines(path)).strip()
   if not token or not token.isprintable():
-    raise UserError(f"--token_file: {path} is not one line with a token")
+    raise UserError(
+      f"--token_file: {path} is not one line with a token; write it alone there"
+    )
   return token
 
 
@@ -101,14 +105,19 @@ def _serve() -> None:
   values = flags.FLAGS
   token = _token(values.token_file)
   bound = server.bind(values.host, values.port)
-  ner = SplitNER.from_pretrained(values.model, batch_size=values.batch_size)
+  with sizes.told(_LESS_MEMORY):
+    ner = SplitNER.from_pretrained(values.model, batch_size=values.batch_size)
 
   def on_ready(error: Exception | None) -> None:
     if error is None:
       server.say(f"serving {values.model} at {server.address(bound)}")
       return
-    said = " ".join(f"{type(error).__name__}: {error}".split())
-    server.say(f"error: {values.model}: cannot be run ({said[:200]})")
+    said = sizes.out_of_memory(error)
+    if said:
+      server.say(f"error: {values.model}: {said}; {_LESS_MEMORY}")
+    else:
+      said = " ".join(f"{type(error).__name__}: {error}".split())
+      server.say(f"error: {values.model}: cannot be run ({said[:200]})")
     os._exit(1)
 
   batcher = Batcher(

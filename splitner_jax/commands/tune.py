@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 from absl import logging as absl_logging
 
-from splitner_jax.commands import cli, data_flags
+from splitner_jax.commands import cli, data_flags, tagging_flags
 from splitner_jax.data import formats
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.evaluation.metrics import Counts
@@ -25,6 +25,7 @@ from splitner_jax.evaluation.thresholds import (
   Target,
   Thresholds,
 )
+from splitner_jax.runtime import sizes
 from splitner_jax.runtime.errors import UserError
 
 # JAX is imported with the model: --help need not wait for it.
@@ -111,6 +112,7 @@ def tune_folder(
   *,
   word_column: int = 0,
   tag_column: int = -1,
+  batch_size: int = 32,
 ) -> str:
   """Tunes a model's folder on a labelled file; what was reached, Markdown.
 
@@ -119,6 +121,7 @@ def tune_folder(
     data: the file.
     target: what to reach.
     word_column, tag_column: of `formats.read`.
+    batch_size: of `tune`.
 
   Raises:
     UserError: the model or the file cannot be read, the file has types that
@@ -144,7 +147,7 @@ def tune_folder(
           f"{sentence.source}: type {label!r} is none of the model's, "
           f"{', '.join(loaded.labels)}; rename it or take it out"
         )
-  tuned, text = tune(loaded, sentences, target)
+  tuned, text = tune(loaded, sentences, target, batch_size)
   model_folder.save_decoding(folder, tuned.decoding)
   return text
 
@@ -161,6 +164,7 @@ def define_flags() -> None:
   ):
     flags.DEFINE_string(name, None, what)
   data_flags.define_columns(tag_column="gold")
+  tagging_flags.define_batch_size()
 
 
 def check_flags() -> None:
@@ -182,13 +186,15 @@ def main(argv: list[str]) -> None:
   compilation.use_compilation_cache()
   try:
     target = Target.parse(_flag("target"))
-    text = tune_folder(
-      _flag("model"),
-      _flag("data"),
-      target,
-      word_column=flags.FLAGS.word_column,
-      tag_column=flags.FLAGS.tag_column,
-    )
+    with sizes.told("lower --batch_size"):
+      text = tune_folder(
+        _flag("model"),
+        _flag("data"),
+        target,
+        word_column=flags.FLAGS.word_column,
+        tag_column=flags.FLAGS.tag_column,
+        batch_size=flags.FLAGS.batch_size,
+      )
     print(text)
   except UserError as e:
     cli.fail(str(e))

@@ -56,7 +56,9 @@ def _token(token: Any, text: str, where: str) -> Word:
   start = records.field(token, "start", int, where)
   end = records.field(token, "end", int, where)
   if not 0 <= start < end <= len(text):
-    raise UserError(f"{where}: {start} to {end} is empty or outside the text")
+    raise UserError(
+      f"{where}: {start} to {end} is empty or outside the text; export it again"
+    )
   return Word(text[start:end], start, end)
 
 
@@ -142,7 +144,9 @@ def _entity(region: Json, where: str) -> Json:
   # Of rich text, whose own offsets are those of an element.
   place = region.get("globalOffsets") or region
   if not isinstance(place, dict):
-    raise UserError(f"{where}: 'globalOffsets' must be an object")
+    raise UserError(
+      f"{where}: 'globalOffsets' must be an object; export it again"
+    )
   start = records.field(place, "start", int, where)
   end = records.field(place, "end", int, where)
   return {"start": start, "end": end, "label": labels[0]}

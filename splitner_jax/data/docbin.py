@@ -42,7 +42,9 @@ def read(path: str | os.PathLike[str]) -> list[Sentence]:
   except FileNotFoundError:
     raise UserError(f"{path}: no such file; check the path") from None
   except OSError as error:
-    raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    raise UserError(
+      f"{path}: cannot be read ({error.strerror}); check it"
+    ) from None
   try:
     docs = list(
       tokens.DocBin().from_bytes(data).get_docs(spacy.blank("xx").vocab)

@@ -64,7 +64,9 @@ def _rows(path: str | os.PathLike[str]) -> tuple[Iterator[Json], Any]:
     raise UserError(f"{path}: no such file; check the path") from None
   except Exception as error:  # Its own errors are of several kinds.
     reason = " ".join(str(error).split())[:160]
-    raise UserError(f"{path}: cannot be read as Parquet ({reason})") from error
+    raise UserError(
+      f"{path}: cannot be read as Parquet ({reason}); write it again"
+    ) from error
   if not {"tokens", "text"} & set(columns):
     raise UserError(
       f"{path}: has neither a column 'tokens' nor 'text', but "

@@ -92,7 +92,9 @@ def _name(tag: Any, names: Sequence[str], where: str) -> str:
   if isinstance(tag, str):
     return tag
   if not isinstance(tag, int) or isinstance(tag, bool):
-    raise UserError(f"{where}: tag {tag!r} is neither a name nor a number")
+    raise UserError(
+      f"{where}: tag {tag!r} is neither a name nor a number; write names"
+    )
   if not names:
     raise UserError(
       f"{where}: tag {tag} is a number without a name; write names, or put "
@@ -100,6 +102,7 @@ def _name(tag: Any, names: Sequence[str], where: str) -> str:
     )
   if not 0 <= tag < len(names):
     raise UserError(
-      f"{where}: tag {tag} is none of the {len(names)} that have names"
+      f"{where}: tag {tag} is none of the {len(names)} that have names; "
+      "correct the tag, or add its name"
     )
   return names[tag]

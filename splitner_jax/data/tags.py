@@ -114,7 +114,9 @@ def tags_to_spans(tags: Sequence[str], scheme: str = "BIO") -> list[Span]:
     if open_type is not None:
       if last:
         raise TagError(
-          start, f"B-{open_type} opens a mention that no {last}- closes"
+          start,
+          f"B-{open_type} opens a mention that no {last}- closes; tag its last "
+          f"word {last}-{open_type}",
         )
       spans.append(Span(start, word, open_type))
     start, open_type = word, None if prefix == "O" else label
@@ -168,7 +170,9 @@ def _split(word: int, tag: str, scheme: str) -> tuple[str, str]:
   prefix, _, label = tag.partition("-")
   if prefix not in ("B", "I", *_LAST_AND_SINGLE[scheme]) or not prefix:
     raise TagError(
-      word, f"tag {tag!r} is neither O nor a {scheme} prefix, '-' and a type"
+      word,
+      f"tag {tag!r} is neither O nor a {scheme} prefix, '-' and a type; "
+      "correct it",
     )
   if not label:
     raise TagError(word, f"tag {tag!r} has no type; write {prefix}-TYPE")

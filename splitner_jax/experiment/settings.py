@@ -60,7 +60,7 @@ def check_config(config: ConfigDict) -> None:
     )
   for field, value in flat(config.to_dict()).items():
     if isinstance(value, float) and not math.isfinite(value):
-      raise UserError(f"config.{field}: {value} is not finite")
+      raise UserError(f"config.{field}: {value} is not finite; give a number")
   _check_data(config.data)
   parse_seeds(config.seeds)
   for name in SYSTEMS[config.system].task_names:
@@ -73,12 +73,12 @@ def check_config(config: ConfigDict) -> None:
 
     for key, least in _LEAST.items():
       if not settings[key] >= least:
-        refuse(key, f"below the least, {least}")
+        refuse(key, f"below the least, {least}; raise it")
     for key in ("learning_rate", "clip_norm"):
       if not settings[key] > 0:
-        refuse(key, "not positive")
+        refuse(key, "not positive; give a number above 0")
     if settings.get("labels") and settings.checkpoint is None:
-      refuse("labels", "for a checkpoint, and none is given")
+      refuse("labels", "for a checkpoint, and none is given; leave it out")
     choice(f"{name}.loss", settings.loss, LOSSES)
     if config.start_from is not None and settings.checkpoint is not None:
       refuse(
@@ -88,14 +88,16 @@ def check_config(config: ConfigDict) -> None:
     if settings.loss_average not in AVERAGES:
       refuse("loss_average", f"none of {', '.join(AVERAGES)}")
     if not 0 <= settings.dropout < 1:
-      refuse("dropout", "not in [0, 1)")
+      refuse("dropout", "not in [0, 1); 0.1 is usual")
     if settings.seed > _MOST_SEED:
-      refuse("seed", f"above the most, {_MOST_SEED}")
+      refuse("seed", f"above the most, {_MOST_SEED}; lower it")
   for field, least in (("context", 1), ("max_context", 1), ("folds", 2)):
     value = config.classifier[field]
     # `context` may be a number, see tasks/mentions.py.
     if isinstance(value, int) and value < least:
-      raise UserError(f"config.classifier.{field}: {value} is below {least}")
+      raise UserError(
+        f"config.classifier.{field}: {value} is below {least}; raise it"
+      )
 
 
 def check_given(config: ConfigDict, fields: Sequence[str]) -> None:
@@ -122,7 +124,9 @@ def check_given(config: ConfigDict, fields: Sequence[str]) -> None:
 def _check_data(data: ConfigDict) -> None:
   """Raises UserError for fields of `config.data` that would not be read."""
   if data.limit < 0:
-    raise UserError(f"config.data.limit: {data.limit} is below 0")
+    raise UserError(
+      f"config.data.limit: {data.limit} is below 0; give 0 for all"
+    )
   if data.name == "files":
     if data.dir is not None:
       raise UserError(

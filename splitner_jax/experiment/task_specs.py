@@ -100,7 +100,7 @@ def _backbone(settings: ConfigDict) -> tuple[pretrained.Backbone, Tokenizer]:
   if settings.max_length > encoder.max_length:
     raise UserError(
       f"config.max_length: {settings.max_length} is more than the "
-      f"{encoder.max_length} that {name} can read"
+      f"{encoder.max_length} that {name} can read; lower it"
     )
   tokenizer = Tokenizer(
     backbone.folder,

@@ -354,7 +354,8 @@ class SplitNER:
       return _Tagged(given, self.sentences(given), words=False)
     if not isinstance(given, Iterable):
       raise UserError(
-        f"text {index}: is {given!r}, neither a string nor a list of words"
+        f"text {index}: is {given!r}, neither a string nor a list of words; "
+        "give one of the two"
       )
     given = list(given)
     for i, word in enumerate(given):

@@ -59,7 +59,7 @@ def write(
   if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
     raise UserError(f"{folder} is not empty; remove it or give another folder")
   if int8 and kind != "onnx":
-    raise UserError("--int8: only with --format=onnx")
+    raise UserError("--int8: only with --format=onnx; leave it out")
   if kind == "onnx":
     needed("onnx", "onnx", "--format=onnx")
     needed("onnxruntime", "onnx", "--format=onnx")
@@ -194,7 +194,9 @@ def load(folder: str, model: str) -> SplitNER:
   except (ValueError, KeyError, TypeError) as error:
     raise UserError(f"{path}: cannot be read ({error}); export again") from None
   if kind not in FORMATS:
-    raise UserError(f"{path}: format {kind!r} is none of {', '.join(FORMATS)}")
+    raise UserError(
+      f"{path}: format {kind!r} is none of {', '.join(FORMATS)}; export again"
+    )
   found = model_folder.load(model, compute_dtype="float32")
   programs = {
     name: Program.of(found.tasks[name], *shapes[name])
@@ -204,7 +206,9 @@ def load(folder: str, model: str) -> SplitNER:
   if shapes.keys() != found.tasks.keys() or any(
     program.describe() != tasks[name] for name, program in programs.items()
   ):
-    raise UserError(f"{folder}: was not made from the model {model}")
+    raise UserError(
+      f"{folder}: was not made from the model {model}; export again"
+    )
   if kind == "onnx":
     needed("onnx", "onnx", folder)
     needed("onnxruntime", "onnx", folder)

@@ -54,7 +54,7 @@ class Program:
     if rows < 1 or length < 0 or length > longest:
       raise UserError(
         f"--rows, --length: {rows} x {length} is no batch of a model that "
-        f"reads up to {longest} tokens"
+        f"reads up to {longest} tokens; give 1 row or more, none longer"
       )
     length = length or longest
     tokens = rows * length

@@ -252,7 +252,10 @@ class SplitNERComponent:
       for name, content in srsly.msgpack_loads(data).items():
         path = (root / name).resolve()
         if not path.is_relative_to(root):
-          raise UserError(f"splitner: {name!r} is no file of a model's folder")
+          raise UserError(
+            f"splitner: {name!r} is no file of a model's folder; save "
+            "the pipeline again"
+          )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
       return self.from_disk(folder)

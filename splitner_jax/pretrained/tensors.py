@@ -36,7 +36,8 @@ def read_tensors(folder: str) -> Tensors:
     if os.path.isfile(path):
       return read(path)
   raise UserError(
-    f"{folder} has no weights: none of {_SINGLE}, {_INDEX}, {_TORCH}"
+    f"{folder} has no weights: none of {_SINGLE}, {_INDEX}, {_TORCH}; get it "
+    "again"
   )
 
 
@@ -91,14 +92,18 @@ def _read_shards(path: str) -> Tensors:
     # An index comes with the checkpoint; it may not point out of its folder.
     plain = all(os.path.basename(shard) == shard for shard in shards)
   except (OSError, ValueError, KeyError, TypeError) as e:
-    raise UserError(f"{path}: not an index of shards ({e!r})") from e
+    raise UserError(
+      f"{path}: not an index of shards ({e!r}); download it again"
+    ) from e
   if not plain:
-    raise UserError(f"{path}: shards must be files of the same folder")
+    raise UserError(
+      f"{path}: shards must be files of the same folder; do not trust it"
+    )
   tensors: Tensors = {}
   for shard in shards:
     shard_path = os.path.join(os.path.dirname(path), shard)
     if not os.path.isfile(shard_path):
-      raise UserError(f"{path}: its shard {shard} is missing")
+      raise UserError(f"{path}: its shard {shard} is missing; download it too")
     found = read_safetensors(shard_path)
     expected = {name for name, file in weight_map.items() if file == shard}
     if found.keys() != expected:

@@ -89,7 +89,8 @@ class _Reader:
     table = self.load()
     if not isinstance(table, dict):
       raise UserError(
-        f"it holds {type(table).__name__}, not a dictionary of tensors"
+        f"it holds {type(table).__name__}, not a dictionary of tensors; "
+        "save model.state_dict() alone"
       )
     for name, tensor in table.items():
       if type(name) is not str or not isinstance(tensor, _Tensor):
@@ -98,7 +99,7 @@ class _Reader:
           "save model.state_dict() alone"
         )
     if len({storage.key for storage in self.storages}) < len(self.storages):
-      raise UserError("it describes one storage in two ways")
+      raise UserError("it describes one storage in two ways; download it again")
     return table
 
   def _find(self, module: str, name: str) -> pickles.Name:
@@ -117,7 +118,10 @@ class _Reader:
       raise pickles.DamageError("a storage without a description")
     tag, kind, key, _, numel, *view = pid
     if tag != "storage" or any(v is not None for v in view):
-      raise UserError("it has views of storages, which are not supported")
+      raise UserError(
+        "it has views of storages, which are not supported; save the "
+        "model again with PyTorch 1.6 or later"
+      )
     if (
       not isinstance(kind, pickles.Name)
       or type(key) is not str
@@ -204,18 +208,26 @@ def _read_zip(file: IO[bytes]) -> dict[str, np.ndarray]:
       nonlocal left
       info = members.get(root + name)
       if info is None:
-        raise UserError(f"its member {_short(name)} is missing")
+        raise UserError(
+          f"its member {_short(name)} is missing; download it again"
+        )
       # PyTorch never compresses, so all members together are no larger than
       # the file, unless some share their bytes.
       if info.compress_type != zipfile.ZIP_STORED:
-        raise UserError(f"its member {_short(name)} is compressed")
+        raise UserError(
+          f"its member {_short(name)} is compressed; use what torch.save wrote"
+        )
       left -= info.file_size
       if left < 0 or info.file_size != info.compress_size:
-        raise UserError(f"its member {_short(name)} does not fit into it")
+        raise UserError(
+          f"its member {_short(name)} does not fit into it; download it again"
+        )
       return archive.read(info)
 
     if f"{root}byteorder" in members and member("byteorder") != b"little":
-      raise UserError("it was written on a big-endian machine")
+      raise UserError(
+        "it was written on a big-endian machine; save it on another"
+      )
     reader = _Reader(io.BytesIO(member("data.pkl")))
     table = reader.load_table()
     data = {s: member(f"data/{s.key}") for s in reader.storages}
@@ -224,12 +236,14 @@ def _read_zip(file: IO[bytes]) -> dict[str, np.ndarray]:
 
 def _read_legacy(file: IO[bytes]) -> dict[str, np.ndarray]:
   if _Reader(file).load() != _LEGACY_MAGIC:
-    raise UserError("not a PyTorch file")
+    raise UserError("not a PyTorch file; download it again")
   if _Reader(file).load() != _LEGACY_VERSION:
-    raise UserError("of an unknown version")
+    raise UserError("of an unknown version; save it with PyTorch 1.6 or later")
   about = _Reader(file).load()
   if type(about) is not dict or about.get("little_endian") is not True:
-    raise UserError("it was written on a big-endian machine")
+    raise UserError(
+      "it was written on a big-endian machine; save it on another"
+    )
   reader = _Reader(file)
   table = reader.load_table()
   keys = _Reader(file).load()
@@ -239,7 +253,9 @@ def _read_legacy(file: IO[bytes]) -> dict[str, np.ndarray]:
     or not all(type(key) is str for key in keys)
     or sorted(keys) != sorted(storages)
   ):
-    raise UserError("its list of storages does not match its tensors")
+    raise UserError(
+      "its list of storages does not match its tensors; download it again"
+    )
   size = os.fstat(file.fileno()).st_size
   data: dict[_Storage, bytes] = {}
   for key in keys:
@@ -249,14 +265,15 @@ def _read_legacy(file: IO[bytes]) -> dict[str, np.ndarray]:
       raise _misfit(storage)
     length = count * _DTYPES[storage.kind].itemsize
     if length > size - file.tell():
-      raise UserError("it is cut off")
+      raise UserError("it is cut off; download it again")
     data[storage] = file.read(length)
   return _arrays(table, data)
 
 
 def _misfit(storage: _Storage) -> UserError:
   return UserError(
-    f"its storage {_short(storage.key)} has another size than its tensors"
+    f"its storage {_short(storage.key)} has another size than its tensors; "
+    "download it again"
   )
 
 
@@ -285,7 +302,9 @@ def _array(
     or not len(size) == len(stride) <= _MOST_DIMENSIONS
     or not all(map(_is_count, (offset, *size, *stride)))
   ):
-    raise UserError(f"its tensor {_short(name)} is malformed")
+    raise UserError(
+      f"its tensor {_short(name)} is malformed; download it again"
+    )
   dtype = _DTYPES[storage.kind]
   count = math.prod(size)
   if count == 0:
@@ -297,7 +316,7 @@ def _array(
     view = f"offset {offset}, size {size}, stride {stride}"
     raise UserError(
       f"its tensor {_short(name)} ({view[:120]}) does not fit into a storage "
-      f"of {_short(storage.numel)} numbers"
+      f"of {_short(storage.numel)} numbers; download it again"
     )
   numbers = np.frombuffer(data[storage], dtype, offset=offset * dtype.itemsize)
   return np.lib.stride_tricks.as_strided(

@@ -57,7 +57,7 @@ def _read(folder: str, family: Family) -> tuple[Tensors, dict[str, str]]:
     if name in tensors:
       raise UserError(
         f"{folder}: {originals[name]} and {original} are the same tensor; "
-        "only one can be used"
+        "remove one of them"
       )
     tensors[name] = tensor
     originals[name] = original
@@ -114,7 +114,8 @@ def fill(params: Params, folder: str, *, complete: bool = False) -> Json:
   if missing or left_over:
     raise UserError(
       f"{folder} does not fit the model: the model also needs "
-      f"{_shorten(missing)}; the checkpoint also has {_shorten(left_over)}"
+      f"{_shorten(missing)}; the checkpoint also has {_shorten(left_over)}; "
+      "get config.json and weights from the same model"
     )
   for entry in taken:
     where = {name: f"{folder}: {originals[name]}" for name in entry.foreign}
@@ -168,7 +169,7 @@ def _take(
     if tensor.dtype.kind != "f" and tensor.dtype.name != "bfloat16":
       raise UserError(
         f"{where[name]} is {tensor.dtype}; only floating-point weights are "
-        "supported"
+        "supported; use a checkpoint that is not quantized"
       )
     tensor = tensor.astype(np.float32)
     if not np.isfinite(tensor).all():
@@ -292,7 +293,7 @@ def read_head(folder: str) -> CheckpointHead:
   if "classifier.weight" not in tensors:
     raise UserError(
       f"{folder} has no classifier.weight: it is a backbone, not a checkpoint "
-      "of a task"
+      "of a task; give it as the backbone"
     )
 
   def rows(name: str) -> int:

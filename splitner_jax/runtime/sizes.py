@@ -57,14 +57,21 @@ def told(way_out: str) -> Iterator[None]:
   """
   try:
     yield
-  except MemoryError as error:
-    raise UserError(f"out of memory ({_short(error)}); {way_out}") from error
-  except RuntimeError as error:  # JaxRuntimeError is one.
-    if "RESOURCE_EXHAUSTED" not in str(error):
+  except (MemoryError, RuntimeError) as error:
+    said = out_of_memory(error)
+    if said is None:
       raise
-    raise UserError(
-      f"out of memory on the device ({_short(error)}); {way_out}"
-    ) from error
+    raise UserError(f"{said}; {way_out}") from error
+
+
+def out_of_memory(error: BaseException) -> str | None:
+  """One line about the end of the memory, None if it is another error."""
+  if isinstance(error, MemoryError):
+    return " ".join(f"out of memory ({_short(error)})".split())
+  # JaxRuntimeError is one.
+  if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
+    return " ".join(f"out of memory on the device ({_short(error)})".split())
+  return None
 
 
 def _short(error: Exception) -> str:

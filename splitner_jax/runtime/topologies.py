@@ -80,8 +80,10 @@ def describe(topology: str) -> Slice:
     )
   except Exception as e:  # libtpu has several types.
     reason = str(e).split("\n")[0]
-    raise UserError(f"--topology: {topology}: {reason}") from e
+    raise UserError(f"--topology: {topology}: {reason}; try v5e:2x4") from e
   devices = tuple(described.devices)
   if len(devices) != rows * columns:
-    raise UserError(f"--topology: {topology} has {len(devices)} devices")
+    raise UserError(
+      f"--topology: {topology} has {len(devices)} devices; try v5e:2x4"
+    )
   return Slice(topology, CHIPS[found[1]], devices)

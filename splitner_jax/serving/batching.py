@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from splitner_jax.data.text import Word
 from splitner_jax.inference.ner_model import Explained
 from splitner_jax.inference.pipeline import Entity, SplitNER
+from splitner_jax.runtime import sizes
 from splitner_jax.tasks.systems import Steps
 
 log = logging.getLogger(__name__)
@@ -39,8 +40,12 @@ class InternalError(Exception):
 def logged(error: BaseException) -> InternalError:
   """Writes one line about an error, and gives what a caller may know."""
   number = secrets.token_hex(4)
-  said = " ".join(str(error).split())[:200]
-  log.error("internal error %s: %s: %s", number, type(error).__name__, said)
+  said = sizes.out_of_memory(error)
+  if said:
+    said += "; lower --batch_size, or --max_bytes for shorter texts"
+  else:
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+  log.error("internal error %s: %s", number, said)
   return InternalError(f"internal error {number}")
 
 

@@ -88,7 +88,7 @@ def check(options: Options) -> None:
     ("positions", options.positions),
   ):
     if number is not None and not number > 0:
-      raise UserError(f"--{flag}: {number} is not above 0")
+      raise UserError(f"--{flag}: {number} is not above 0; raise it")
   for _, _, point in points(options):
     workloads.check(point)
 

@@ -82,13 +82,13 @@ class Point(NamedTuple):
 def check(point: Point) -> None:
   """Raises UserError for what no sentences are like."""
   if point.tokens < SHORTEST:
-    raise UserError(f"--lengths: {point.tokens} is below {SHORTEST}")
+    raise UserError(f"--lengths: {point.tokens} is below {SHORTEST}; raise it")
   if point.types < 1:
-    raise UserError(f"--types: {point.types} is below 1")
+    raise UserError(f"--types: {point.types} is below 1; raise it")
   if not 0 < point.mentions <= _DENSEST:
     raise UserError(
       f"--mentions_per_100_tokens: {point.mentions:g} is not above 0 and at "
-      f"most {_DENSEST}"
+      f"most {_DENSEST}; 8 is usual"
     )
   needed = 100 * point.types / point.mentions
   if needed > _TOKENS:
