@@ -295,3 +295,12 @@ def row_length() -> int:
   other examples costs less there than rows of several lengths.
   """
   return 0 if _platform() == "cpu" else 256
+
+
+def prefers_products() -> bool:
+  """Whether matrix products of zeros and ones beat gathers on this machine.
+
+  On TPU, where a gather or scatter of single numbers or short rows is slow, to
+  compile too.
+  """
+  return _platform() == "tpu"
