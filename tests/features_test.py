@@ -156,7 +156,7 @@ def test_text_cnn_gradient_is_that_of_the_maximum(masked: _CNN) -> None:
 
 @pytest.mark.parametrize("mask_padding", [True, False])
 def test_both_forms_of_a_text_cnn_are_one(mask_padding: bool) -> None:
-  """Also where windows are alike: the first of them has the gradient."""
+  """Also where windows are alike: one of them has the gradient."""
   rng = np.random.default_rng(2)
   short, long = rng.integers(0, 4, (5, 6)), rng.integers(0, 4, (3, 17))
   directions = rng.normal(size=(8, features.OUTPUT_SIZE))
