@@ -53,11 +53,10 @@ def _forward(embedding_VxC, kernels_wFC, ids_UxW, mask_padding, dtype):
     precision=_precision(dtype),
     preferred_element_type=dtype,
   )
-  response_WxUxD = sum(
-    chars_WxUxD[tap : tap + width].astype(jnp.float32)
-    * kernel_TxD[tap][None, None]
-    for tap in range(taps)
-  )
+  response_WxUxD = jnp.zeros((width, *chars_WxUxD.shape[1:]), jnp.float32)
+  for tap in range(taps):
+    window_chars = chars_WxUxD[tap : tap + width].astype(jnp.float32)
+    response_WxUxD += window_chars * kernel_TxD[tap][None, None]
   window_WxUxD = jax.lax.broadcasted_iota(jnp.int32, response_WxUxD.shape, 0)
   if mask_padding:
     counts = (ids_UxW > 0).T[..., None]
