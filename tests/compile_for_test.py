@@ -118,10 +118,12 @@ def test_report_has_its_arithmetic() -> None:
   assert "200 FLOP / 100 FLOP/s = 2e+03 ms" in text
   assert "tagger training: does not fit (Used 2G of 1G hbm)" in text
   assert "largest batch of detector that fits: 64 examples" in text
-  page = compiled_page.page([report])
+  page = compiled_page.page([report], "The *end*.\n")
   assert "| tiny | v5e:2x2 | detector training | 64 | 2 x 8 tokens |" in page
   assert "tagger training does not fit" in page
   assert "splitner compile_for --x" in page
+  assert "Nothing was compiled for: bert-base on v5e:1x1, roberta" in page
+  assert page.endswith("## Notes\n\nThe *end*.\n")
 
 
 @pytest.mark.parametrize(
