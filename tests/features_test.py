@@ -1,11 +1,15 @@
 """Features of tokens; the text CNN against plain forms."""
 
+from collections.abc import Iterator
+
 import jax
 import numpy as np
 import pytest
 from jax import numpy as jnp
 
 from splitner_jax.models import features
+from splitner_jax.runtime import devices
+from splitner_jax.runtime.types import Tree
 
 
 def _table(rows: list[list[int]], width: int) -> np.ndarray:
@@ -37,8 +41,18 @@ class _CNN:
     )
 
 
+@pytest.fixture(scope="module", params=["shifts", "products"])
+def form(request: pytest.FixtureRequest) -> Iterator[str]:
+  """How the CNNs compute: as on CPU and GPU, or as on TPU."""
+  with pytest.MonkeyPatch.context() as patch:
+    is_tpu = request.param == "products"
+    patch.setattr(devices, "prefers_products", lambda: is_tpu)
+    yield request.param
+
+
 @pytest.fixture(scope="module")
-def masked() -> _CNN:
+def masked(form: str) -> _CNN:
+  del form
   return _CNN(mask_padding=True)
 
 
@@ -73,6 +87,7 @@ def test_text_cnn_against_a_loop(masked: _CNN) -> None:
   np.testing.assert_allclose(ours, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("form")
 def test_text_cnn_of_the_reference_against_a_loop() -> None:
   cnn = _CNN(mask_padding=False)
   for width in (8, 11):
@@ -137,6 +152,53 @@ def test_text_cnn_gradient_is_that_of_the_maximum(masked: _CNN) -> None:
     )
   # Padding is no character.
   assert not np.any(gradient["embedding"][0])
+
+
+@pytest.mark.parametrize("mask_padding", [True, False])
+def test_both_forms_of_a_text_cnn_are_one(mask_padding: bool) -> None:
+  """Also where windows are alike: one of them has the gradient."""
+  rng = np.random.default_rng(2)
+  short, long = rng.integers(0, 4, (5, 6)), rng.integers(0, 4, (3, 17))
+  directions = rng.normal(size=(8, features.OUTPUT_SIZE))
+
+  def run(*, products: bool) -> tuple[jax.Array, Tree]:
+    with pytest.MonkeyPatch.context() as patch:
+      patch.setattr(devices, "prefers_products", lambda: products)
+      cnn = _CNN(mask_padding=mask_padding)
+      return jax.jit(
+        jax.value_and_grad(
+          lambda params: jnp.sum(cnn.apply(params, short, long) * directions)
+        )
+      )(cnn.params)
+
+  (value, gradient), (other_value, other) = (
+    run(products=False),
+    run(products=True),
+  )
+  np.testing.assert_allclose(value, other_value, rtol=1e-5)
+  for (path, leaf), another in zip(
+    jax.tree.leaves_with_path(gradient), jax.tree.leaves(other), strict=True
+  ):
+    scale = np.abs(leaf).max()
+    np.testing.assert_allclose(
+      leaf, another, atol=1e-5 * scale, rtol=1e-4, err_msg=str(path)
+    )
+
+
+@pytest.mark.parametrize("mask_padding", [True, False])
+def test_texts_of_tables_are_those_of_training(
+  form: str, mask_padding: bool
+) -> None:
+  del form
+  cnn = _CNN(mask_padding=mask_padding)
+  table = _table(_TEXTS[:4], 8)
+  pooled = features.pooled_texts(cnn.params, range(1, 4), [table], mask_padding)
+  output = cnn.params["output"]
+  np.testing.assert_allclose(
+    np.asarray(pooled) @ output["kernel"] + output["bias"],
+    cnn.apply(cnn.params, table),
+    atol=1e-4,
+  )
 
 
 def test_dropout_of_parts_of_speech() -> None:

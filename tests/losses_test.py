@@ -159,6 +159,23 @@ def test_expected_weight_of_small_batches() -> None:
     assert bound.keywords["total"] == pytest.approx(total)
 
 
+def test_which_losses_add_up() -> None:
+  for name, loss in losses.LOSSES.items():
+    given = losses.bind(loss, *_GOLD, 4)
+    assert losses.adds_up(given) == (name != "dice")
+    # Divided by what the whole batch weighs.
+    assert not losses.adds_up(losses.bind(loss, *_GOLD, 4, "batch"))
+    if name == "dice":
+      continue
+    whole = _batch(7)
+    parts = [
+      [array[rows] for array in whole] for rows in ([0, 1, 5], [2, 3, 4])
+    ]
+    whole = [array[:6] for array in whole]
+    added = sum(float(given(*part)) for part in parts)
+    assert added == pytest.approx(float(given(*whole)), rel=1e-5)
+
+
 @pytest.mark.parametrize(
   "name", ["cross_entropy", "weighted_cross_entropy", "focal"]
 )

@@ -325,11 +325,12 @@ def test_a_folder_that_asks_for_more_positions(tmp_path: pathlib.Path) -> None:
         model_folder.load(str(path.parent))
 
 
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
 @pytest.mark.parametrize("rate", [0.1, 0.5])
-def test_dropout(rate: float) -> None:
+def test_dropout(rate: float, impl: str) -> None:
   x = jnp.full((400, 500), 3.0)
   module = Dropout(rate)
-  keys = [{"dropout": jax.random.key(i)} for i in range(2)]
+  keys = [{"dropout": jax.random.key(i, impl=impl)} for i in range(2)]
   y, other = (np.asarray(module.apply({}, x, False, rngs=k)) for k in keys)
   # Five standard deviations of the share of 200,000 draws.
   tolerance = 5 * (rate * (1 - rate) / x.size) ** 0.5

@@ -43,7 +43,8 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "page",
     None,
-    "PAGE.md, of all that was given it so far, which is kept as JSON in PAGE/",
+    "PAGE.md, of all that was given it so far, which is kept as JSON in PAGE/, "
+    "and of PAGE/notes.md",
   )
 
 
@@ -97,6 +98,8 @@ def main(argv: list[str]) -> None:
       atomic_write(folder_of_page / f"{name}.json", [as_json])
       known = sorted(folder_of_page.glob("*.json"))
       reports = [_report(path) for path in known]
-      atomic_write(page, [compiled_page.page(reports)])
+      notes = folder_of_page / "notes.md"
+      text = notes.read_text("utf-8") if notes.is_file() else ""
+      atomic_write(page, [compiled_page.page(reports, text)])
   except UserError as e:
     cli.fail(str(e))

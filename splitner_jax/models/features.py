@@ -21,7 +21,9 @@ from jax import numpy as jnp
 
 from splitner_jax.inputs.packing import Layout
 from splitner_jax.models.lstm import BiLSTM, torch_uniform
+from splitner_jax.models.text_windows import largest_responses
 from splitner_jax.models.transformer import Dropout, normal_init
+from splitner_jax.runtime import devices
 
 EMBEDDING_SIZE = 50
 FILTERS = 16
@@ -75,6 +77,10 @@ class TextCNN(nn.Module):
     ids_UxW: jax.Array,
   ) -> jax.Array:
     """Largest response of each filter: float[U, F of all widths, C]."""
+    if devices.prefers_products():
+      return largest_responses(
+        embedding, kernels_wFC, ids_UxW, self.mask_padding, self.dtype
+      )
     chars_UxWxC = _embed(embedding, kernels_wFC, ids_UxW, self.mask_padding)
 
     # Only the winning windows are computed again with a gradient, those of all
@@ -159,6 +165,13 @@ def pooled_texts(
   )
   pooled = []
   for ids_UxW in tables:
+    if devices.prefers_products():
+      pooled.append(
+        largest_responses(
+          params["embedding"], kernels_wFC, ids_UxW, mask_padding, "float32"
+        )
+      )
+      continue
     chars = _embed(params["embedding"], kernels_wFC, ids_UxW, mask_padding)
     largest = [
       jnp.max(_responses(chars, kernel, ids_UxW, mask_padding), axis=1)

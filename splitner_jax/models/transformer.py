@@ -127,12 +127,37 @@ def _random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
   enough for four.
   """
   if jax.random.key_impl(key) != "threefry2x32":
-    return jax.random.bits(key, shape, jnp.uint16)
+    return _hashed_bits(key, shape)
   size = math.prod(shape)
   words = jax.lax.iota(jnp.uint32, 2 * -(-size // 4))
   words = jax_random.threefry_2x32(jax.random.key_data(key), words)
   bits = jax.lax.bitcast_convert_type(words, jnp.uint16)
   return bits.reshape(-1)[:size].reshape(shape)
+
+
+def _hashed_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  """uint16[shape], each a hash of the key and of its place.
+
+  For where memory is what is short: such a hash is a part of what reads it, in
+  either direction, while the bits of a generator go through memory, and are
+  laid out anew. Good enough to drop by; MurmurHash3's last steps, with words of
+  the key between them.
+  """
+  words = jax.random.key_data(key)
+  x = jnp.zeros(shape, jnp.uint32)
+  stride = 1
+  for axis in reversed(range(len(shape))):
+    places = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
+    x = x + places * jnp.uint32(stride)
+    stride *= shape[axis]
+  for word, shift, factor in (
+    (words[0], 16, 0x85EBCA6B),
+    (words[1], 13, 0xC2B2AE35),
+    (words[-1], 16, 0x9E3779B1),
+  ):
+    x = x ^ word
+    x = (x ^ (x >> shift)) * jnp.uint32(factor)
+  return (x >> 16).astype(jnp.uint16)
 
 
 class LayerNorm(nn.Module):

@@ -217,7 +217,8 @@ def sum_over_devices(tree: Tree) -> Tree:
 def device_key(seed: jax.Array, step: jax.Array) -> jax.Array:
   """A random key of its own for each step and device.
 
-  Threefry is slow on TPU, whose own generator is the fast one there.
+  Threefry is slow on TPU; with keys of another kind dropout does without (see
+  `models.transformer`).
   """
   impl = "rbg" if _platform() == "tpu" else "threefry2x32"
   key = jax.random.fold_in(jax.random.key(seed, impl=impl), step)
@@ -295,3 +296,12 @@ def row_length() -> int:
   other examples costs less there than rows of several lengths.
   """
   return 0 if _platform() == "cpu" else 256
+
+
+def prefers_products() -> bool:
+  """Whether matrix products of zeros and ones beat gathers on this machine.
+
+  On TPU, where a gather or scatter of single numbers or short rows is slow, to
+  compile too.
+  """
+  return _platform() == "tpu"

@@ -25,6 +25,9 @@ from splitner_jax.runtime.types import Json
 from splitner_jax.throughput import ahead
 from splitner_jax.throughput.backbones import sized
 
+# What a page should have.
+_BACKBONES = ("bert-base", "roberta-base", "bert-large", "modernbert-base")
+_TOPOLOGIES = ("v5e:1x1", "v6e:1x1")
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -128,8 +131,13 @@ def text(found: Json) -> str:
   return "\n".join(lines)
 
 
-def page(reports: Sequence[Json]) -> str:
-  """A page of several reports, in their order."""
+def page(reports: Sequence[Json], notes: str = "") -> str:
+  """A page of several reports, in their order.
+
+  Args:
+    reports: as of `report`.
+    notes: what people have to add, in Markdown.
+  """
   lines = [
     "# Compiled for TPU, without one",
     "",
@@ -195,8 +203,40 @@ def page(reports: Sequence[Json]) -> str:
     lines += _rows(("rows on all chips", "compiled in"), tagging)
   lines += ["", "## Commands", "", "```sh"]
   lines += [found["command"] for found in reports]
-  lines += ["```", ""]
+  lines += ["```", "", *_not_run(reports)]
+  if notes:
+    lines += ["## Notes", "", notes.rstrip(), ""]
   return "\n".join(lines)
+
+
+def _not_run(reports: Sequence[Json]) -> list[str]:
+  """What belongs on the page and is not there, with its commands."""
+  known = {(_name(found), found["topology"]) for found in reports}
+  searched = {(_name(f), f["topology"]) for f in reports if f["largest"]}
+  lines = ["## Not run", ""]
+  for wanted, title in (
+    (searched, "The largest batch was not looked for on"),
+    (known, "Nothing was compiled for"),
+  ):
+    missing = [
+      f"{backbone} on {topology}"
+      for topology in _TOPOLOGIES
+      for backbone in _BACKBONES
+      if (backbone, topology) not in wanted
+    ]
+    if missing:
+      lines += [f"{title}: {', '.join(missing)}.", ""]
+  if len(lines) == 2:
+    return []
+  return [
+    *lines,
+    "```sh",
+    "splitner compile_for --config=configs/demo.py --tasks=detector \\",
+    "  --programs=training --config.backbone=random:BACKBONE \\",
+    "  --topology=TOPOLOGY --largest --page=results/tpu-compiled.md",
+    "```",
+    "",
+  ]
 
 
 def _rows(

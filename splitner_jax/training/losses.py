@@ -3,6 +3,7 @@
 Each returns one float32 scalar for the whole global batch: under data
 parallelism they are given the rows of all devices (see
 `runtime.devices.global_rows`), so a ratio over the batch, like dice, is exact.
+Those that add up (see `adds_up`) are given each device's own.
 """
 
 import functools
@@ -175,3 +176,14 @@ def bind(
   if average == "expected" and loss is not dice:
     given["total"] = max(float(np.sum(weights, dtype=float)) / batches, 1e-9)
   return functools.partial(loss, **given) if given else loss
+
+
+def adds_up(loss: Loss) -> bool:
+  """Whether a batch's loss is the sum of the losses of its parts.
+
+  So it is where sums are divided by what is known before.
+
+  Args:
+    loss: as of `bind`.
+  """
+  return isinstance(loss, functools.partial) and "total" in loss.keywords

@@ -13,7 +13,7 @@ from splitner_jax.inputs.packing import Layout
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.tasks import Task
-from splitner_jax.training import agreement
+from splitner_jax.training import agreement, losses
 from splitner_jax.training.losses import Loss
 
 BACKBONE = "encoder"
@@ -68,19 +68,26 @@ def make_step(
       loss is not differentiated by them, which spares the backward pass.
   """
 
+  adds_up = losses.adds_up(loss)
+
+  def seen(rows):
+    """The rows that the loss has to see on each device."""
+    return rows if adds_up else devices.global_rows(rows)
+
   def step(state: TrainState, batch):
     key = devices.device_key(state.seed, state.step)
-    labels = devices.global_rows(batch["labels"])
-    weights = devices.global_rows(batch["weights"])
+    labels, weights = seen(batch["labels"]), seen(batch["weights"])
     trained, kept = split(state.params, frozen)
 
     def loss_of(trained):
       logits = model.apply(
         {"params": trained | kept}, batch, layout, False, rngs={"dropout": key}
       )
-      return loss(devices.global_rows(logits), labels, weights)
+      return loss(seen(logits), labels, weights)
 
     value, grads = jax.value_and_grad(loss_of)(trained)
+    if adds_up:
+      value = devices.sum_over_devices(value)
     grads = devices.sum_over_devices(grads)
     updates, opt_state = transform.update(grads, state.opt_state, trained)
     updates = optax.tree.scale(batch["learning_rate"], updates)
