@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import time
@@ -55,7 +56,12 @@ class _Start:
     """Sends a signal to all or to one; returns to whom."""
     children = [self._process.pid]
     if self.number > 1:
-      children = sorted(runs.children(self._process.pid))
+      # Not the program that looks for a port.
+      children = [
+        child
+        for child in sorted(runs.children(self._process.pid))
+        if b"JAX_PROCESS_ID=" in _environment(child)
+      ]
     if self.number > 1 and number == signal.SIGTERM and rng.random() < 0.5:
       self._process.send_signal(number)
       return "all"
@@ -76,6 +82,13 @@ class _Start:
     return self._process.returncode, said
 
 
+def _environment(pid: int) -> bytes:
+  try:
+    return pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+  except OSError:  # It has just ended.
+    return b""
+
+
 def _live(
   workdir: pathlib.Path,
   folder: pathlib.Path,
@@ -91,7 +104,8 @@ def _live(
     whom = start.send(number, rng)
     status, said = start.end(_MOST_SECONDS)
     seen[f"{number.name} to {whom}: {status}"] += 1
-    where = f"{number.name} to {whom}, status {status}: {said[-3000:]}"
+    said = re.sub(r"(?m)^(  File|Thread|Extension modules).*\n?", "", said)
+    where = f"{number.name} to {whom}, status {status}: {said[-5000:]}"
     if whom == "none":
       assert status == 0, where
     elif number == signal.SIGTERM:
