@@ -288,7 +288,7 @@ def test_on_another_machine_it_goes_on(
   assert not storage.requests.total()
   for kill, status, said in (
     ("SIGTERM in an epoch", 143, "detector: 40 examples"),
-    ("in an evaluation", -9, "detector: goes on at step 4"),
+    ("in an evaluation", -9, "detector: goes on at step"),
     ("nowhere", 0, "detector: goes on at step"),
   ):
     done = _run(folder, _PLACE, kill)
@@ -344,8 +344,8 @@ def test_several_processes(
   for options in (two, {}):
     done = _run(tmp_path / "tiny", _PLACE, **options)
     assert not done.returncode, done.stderr[-2000:]
-    training = json.loads(storage.objects["bucket/runs/one/report.json"][0])
-    assert training["training"]["detector"]["epoch"] == 2
+    report = json.loads(storage.objects["bucket/runs/one/report.json"][0])
+    assert len(report["training"]["detector"]["evaluations"]) == 2
   assert "detector: already trained" in done.stderr
 
 
@@ -365,9 +365,8 @@ def test_a_bucket_that_is_gone_while_training(
   assert done.returncode == 1, done.stderr[-2000:]
   assert "Traceback" not in done.stderr
   last = done.stderr.splitlines()[-1]
-  assert last.startswith("error: ")
-  assert _PLACE in last
-  assert "no storage.objects.create access" in last
+  assert last.startswith(("error: --workdir gs:", "error: gs:"))
+  assert "Forbidden" in last
   storage.read_only = False
   done = _run(tmp_path / "tiny", _PLACE, epochs=6)
   assert not done.returncode, done.stderr[-2000:]

@@ -156,7 +156,7 @@ def _turn(path: pathlib.Path) -> tuple[bool, bool, pathlib.Path]:
 
 def reason_of(error: Exception) -> str:
   """What a library said of a bucket, short and in one line."""
-  return " ".join(str(error).split())[:160] or type(error).__name__
+  return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 @contextlib.contextmanager

@@ -65,10 +65,10 @@ def _disk_errors(folder: buckets.Place) -> Iterator[None]:
   except Exception as e:
     full = "No space left" in str(e) or getattr(e, "errno", 0) == errno.ENOSPC
     on_disk = isinstance(folder, pathlib.Path)
-    if processes.is_loss(e) or (
-      on_disk and not full and not isinstance(e, OSError)
-    ):
-      raise
+    # JAX's own are of devices.
+    other = on_disk or isinstance(e, jax.errors.JaxRuntimeError)
+    known = full or isinstance(e, OSError)
+    if processes.is_loss(e) or (other and not known):
       raise
     reason = str(e).split("\n")[0] if on_disk else buckets.reason_of(e)
     reason = "the disk is full" if full else reason
