@@ -93,6 +93,18 @@ class _LateReads:
       self._other(unraisable)
 
 
+def _hear_no_more() -> None:
+  """Makes Python silent about what an error of Orbax leaves behind.
+
+  Its other reads and writes tell of themselves later: finished ones to a loop
+  that is closed, the others when the garbage is collected.
+  """
+  if not isinstance(sys.unraisablehook, _LateReads):
+    sys.unraisablehook = _LateReads(sys.unraisablehook)
+  logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+  warnings.filterwarnings("ignore", ".* was never awaited", RuntimeWarning)
+
+
 @contextlib.contextmanager
 def _damage(folder: buckets.Place) -> Iterator[None]:
   """Whatever goes wrong with what is there becomes one line."""
@@ -105,10 +117,7 @@ def _damage(folder: buckets.Place) -> Iterator[None]:
     yield
     sys.unraisablehook = hook
   except Exception as e:  # Orbax and what it stands on have many types.
-    # Its other reads tell of themselves later: finished ones to a loop that is
-    # closed, the others when the garbage is collected.
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", ".* was never awaited", RuntimeWarning)
+    _hear_no_more()
     if processes.is_loss(e):
       raise
     reason = " ".join(f"{e}".split())[:120] or type(e).__name__
@@ -182,8 +191,9 @@ class Checkpoints:
       folder = folder.absolute()
       self._make(folder)
     else:
-      # Its threads would also log what comes of their work in time.
+      # Its threads would log with tracebacks what is raised in time.
       logging.getLogger("absl").setLevel(logging.CRITICAL)
+      _hear_no_more()
     self._folder = folder
     with _damage(folder):
       self._latest = _manager(folder / "latest")
