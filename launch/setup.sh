@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs the project and its default backbone:
-#   launch/setup.sh [--dev] [--parity] [--browser] [--tpu | --cuda]
+#   launch/setup.sh [--dev] [--parity] [--browser] [--gcs] [--tpu | --cuda]
 # --dev adds the tools of launch/test.sh, --parity torch for the parity tests,
 # --browser Debian's Chromium, for the tests of the server's page (as root),
+# --gcs what runs in a bucket need (--workdir=gs://...),
 # --tpu and --cuda what JAX needs for the machine's TPU or GPU.
 # Uses the active virtual environment, else makes .venv in the checkout with
 # $PYTHON (default: the first Python 3.11+ found). Running it again is cheap.
@@ -18,11 +19,11 @@ wanted_extras=()
 browser=false
 for argument in "$@"; do
   case $argument in
-    --dev | --parity | --tpu | --cuda) wanted_extras+=("${argument#--}") ;;
+    --dev | --parity | --gcs | --tpu | --cuda) wanted_extras+=("${argument#--}") ;;
     --browser) browser=true ;;
     *)
       fail "unknown argument $argument;" \
-        "usage: $0 [--dev] [--parity] [--browser] [--tpu | --cuda]"
+        "usage: $0 [--dev] [--parity] [--browser] [--gcs] [--tpu | --cuda]"
       ;;
   esac
 done

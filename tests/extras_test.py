@@ -12,7 +12,8 @@ from packaging.utils import canonicalize_name
 
 from tests import runs
 
-_MODULES = ("apache_beam", "onnx", "onnxruntime", "pyarrow", "spacy")
+_MODULES = ("apache_beam", "gcsfs", "onnx", "onnxruntime", "pyarrow", "spacy")
+_OF_FEATURES = ("beam", "gcs", "onnx", "parquet", "spacy", "serve")
 
 
 def _extras() -> dict[str, list[str]]:
@@ -35,6 +36,7 @@ from splitner_jax.commands import bulk, console, export, predict
 from splitner_jax.data import formats
 from splitner_jax.inference import model_folder
 from splitner_jax.integrations import exports, hugging_face
+from splitner_jax.runtime import buckets
 print(*sys.modules)
 """
   done = subprocess.run(
@@ -79,7 +81,7 @@ _THERE_ANYWAY = {"pyarrow", "prometheus-client"}
 def test_the_base_brings_no_extra(tmp_path: pathlib.Path):
   names = {
     canonicalize_name(Requirement(line).name)
-    for extra in ("beam", "onnx", "parquet", "spacy", "serve")
+    for extra in _OF_FEATURES
     for line in _extras()[extra]
   }
   assert len(names) >= 7
@@ -87,7 +89,7 @@ def test_the_base_brings_no_extra(tmp_path: pathlib.Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("extra", ["beam", "onnx", "parquet", "spacy", "serve"])
+@pytest.mark.parametrize("extra", _OF_FEATURES)
 def test_an_extra_fits_the_base(extra: str, tmp_path: pathlib.Path):
   wanted = _extras()[extra]
   found = _resolve([*_base(), *wanted], tmp_path)

@@ -54,12 +54,11 @@ if point == "between the tasks":
 
 whole = loop.train
 
-def keeping(programs, settings, splits, fill, folder, decoding):
-  params, progress = whole(
-    programs, settings, splits, fill, folder, decoding
-  )
+def keeping(programs, settings, splits, fill, folder, *more):
+  params, progress = whole(programs, settings, splits, fill, folder, *more)
   leaves = map(np.asarray, jax.tree.leaves(params))
   if os.environ.get("JAX_PROCESS_ID", "0") == "0":
+    folder.mkdir(exist_ok=True)
     np.savez(folder / "returned.npz", *leaves)
   return params, progress
 
@@ -69,7 +68,7 @@ runpy.run_module("splitner_jax.main", run_name="__main__", alter_sys=True)
 
 
 def run(
-  workdir: pathlib.Path,
+  workdir: pathlib.Path | str,
   folder: pathlib.Path,
   kill: str = "nowhere",
   processes: int = 1,
@@ -102,7 +101,7 @@ def run(
 
 
 def prepare(
-  workdir: pathlib.Path,
+  workdir: pathlib.Path | str,
   folder: pathlib.Path,
   kill: str = "nowhere",
   processes: int = 1,

@@ -8,13 +8,11 @@ Any field of the config can be given: --config.learning_rate=1e-4
 run was cut off. splitner_jax/experiment/default_config.py explains each field.
 """
 
-import pathlib
-
 from absl import flags
 from ml_collections import ConfigDict
 
 from splitner_jax.commands import cli, data_flags
-from splitner_jax.runtime import memory, processes, signals
+from splitner_jax.runtime import buckets, memory, processes, signals
 from splitner_jax.runtime.errors import UserError
 
 _LESS_MEMORY = (
@@ -29,7 +27,10 @@ def define_flags() -> None:
     "backbone", None, "a folder, a hub id or minilm; as --config.backbone"
   )
   flags.DEFINE_string(
-    "workdir", None, "for checkpoints and reports (runs/<config name>)"
+    "workdir",
+    None,
+    "for checkpoints and reports (runs/<config name>); also gs://BUCKET/FOLDER "
+    "(extra gcs), where nothing hinders a second run of the same config",
   )
   flags.DEFINE_string(
     "num_processes",
@@ -52,6 +53,7 @@ def define_flags() -> None:
 def check_flags() -> None:
   _config()
   _place()
+  buckets.check(flags.FLAGS.workdir or "")
 
 
 def _place() -> processes.Place | None:
@@ -77,8 +79,7 @@ def main(argv: list[str]) -> None:
   signals.exit_at_once(resumable=True)
   memory.disable_malloc_trim()
   config = _config()
-  name = data_flags.config_name()
-  workdir = pathlib.Path(flags.FLAGS.workdir or pathlib.Path("runs", name))
+  workdir = flags.FLAGS.workdir or f"runs/{data_flags.config_name()}"
   try:
     # Imported here: --help and wrong flags need not wait for JAX.
     from splitner_jax.experiment import corpus, run, settings
@@ -93,8 +94,12 @@ def main(argv: list[str]) -> None:
     if flags.FLAGS.check:
       print(corpus.check_data(config))
     else:
-      with sizes.told(_LESS_MEMORY), processes.told():
-        run.run(config, workdir)
+      with (
+        sizes.told(_LESS_MEMORY),
+        processes.told(),
+        buckets.opened(workdir) as (folder, mirror),
+      ):
+        run.run(config, folder, mirror)
       processes.part()
   except UserError as e:
     if processes.count() > 1:

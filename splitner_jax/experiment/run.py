@@ -30,7 +30,7 @@ from splitner_jax.inference import model_folder, tuning
 from splitner_jax.inference.forward import Forward, Programs
 from splitner_jax.inference.ner_model import NerModel, Predictor
 from splitner_jax.inference.pipeline import SplitNER
-from splitner_jax.runtime import processes
+from splitner_jax.runtime import buckets, processes
 from splitner_jax.runtime.compilation import use_compilation_cache
 from splitner_jax.runtime.files import make_folder
 from splitner_jax.runtime.types import Json, Tree
@@ -40,13 +40,18 @@ from splitner_jax.training import cross_fitting, loop
 log = logging.getLogger(__name__)
 
 
-def run(config: ConfigDict, workdir: pathlib.Path) -> Json:
+def run(
+  config: ConfigDict,
+  workdir: pathlib.Path,
+  mirror: buckets.Mirror = buckets.DISK,
+) -> Json:
   """Trains what is not trained yet, scores it, and writes the report.
 
   Args:
     config: see `default_config`.
     workdir: for checkpoints, predictions, reports and the published model; of
       several seeds each has a folder there.
+    mirror: of the workdir.
 
   Returns:
     What stands in WORKDIR/report.json.
@@ -61,19 +66,22 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> Json:
 
   def run_one(config: ConfigDict, workdir: pathlib.Path) -> Json:
     experiment = prepare(config, corpus)
-    with locked(config, workdir, content_hash, experiment.sources):
-      return _run_one(config, experiment, workdir)
+    with locked(config, workdir, content_hash, experiment.sources, mirror):
+      return _run_one(config, experiment, workdir, mirror)
 
   if parse_seeds(config.seeds):
-    return seeds.run(config, workdir, content_hash, run_one)
+    return seeds.run(config, workdir, content_hash, run_one, mirror)
   return run_one(config, workdir)
 
 
 def _run_one(
-  config: ConfigDict, experiment: Experiment, workdir: pathlib.Path
+  config: ConfigDict,
+  experiment: Experiment,
+  workdir: pathlib.Path,
+  mirror: buckets.Mirror,
 ) -> Json:
   corpus = experiment.corpus
-  model, programs, progress = _train(experiment, workdir)
+  model, programs, progress = _train(experiment, workdir, mirror)
   predictor = Predictor(model, programs, progress=True)
 
   result = report.start(config, corpus, progress)
@@ -123,7 +131,9 @@ def _run_one(
     model_folder.save(workdir / "model", dataclasses.replace(model, card=card))
     report.write(result, workdir)
     print(report.table(result))
-    print(f"\nreport: {workdir / 'report.md'}\nmodel: {workdir / 'model'}")
+    mirror.send()
+    place = mirror.place(workdir)
+    print(f"\nreport: {place / 'report.md'}\nmodel: {place / 'model'}")
 
   processes.by_first(write)
   return result
@@ -158,7 +168,7 @@ def _tune(
 
 
 def _train(
-  experiment: Experiment, workdir: pathlib.Path
+  experiment: Experiment, workdir: pathlib.Path, mirror: buckets.Mirror
 ) -> tuple[NerModel, dict[str, Programs], Json]:
   """Trains the tasks of a system that are not trained yet.
 
@@ -185,6 +195,7 @@ def _train(
       part.fill,
       workdir / folder,
       part.decoding,
+      mirror,
     )
     return result
 

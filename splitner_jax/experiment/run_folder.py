@@ -9,7 +9,7 @@ import filelock
 from ml_collections import ConfigDict
 
 from splitner_jax.experiment.settings import as_json, flat
-from splitner_jax.runtime import processes
+from splitner_jax.runtime import buckets, processes
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import atomic_write, is_utf_8
 from splitner_jax.runtime.json_text import parse
@@ -25,17 +25,20 @@ def locked(
   workdir: pathlib.Path,
   content_hash: str,
   sources: Json | None = None,
+  mirror: buckets.Mirror = buckets.DISK,
 ) -> Iterator[None]:
   """Keeps a workdir to one run: of one config, on one corpus, at a time.
 
   WORKDIR/config.json has the config, the corpus's `content_hash`, and the
-  `sources`. A start that failed before its first checkpoint binds nobody.
+  `sources`. A start that failed before its first checkpoint binds nobody. In a
+  bucket nothing keeps two runs of the same config apart.
 
   Args:
     config: of the run; of several processes the first looks after it.
     workdir: its folder.
     content_hash: see `Corpus`.
     sources: see `Experiment`; None: nothing is known of them.
+    mirror: of the workdir.
 
   Raises:
     UserError: it holds another run, another process is at work there, or it
@@ -53,22 +56,30 @@ def locked(
   def begin() -> None:
     _acquire(lock, workdir)
     try:
-      _claim(claim, workdir)
+      _claim(claim, workdir, mirror)
+      mirror.send()
     except BaseException:
       lock.release()
       raise
 
   processes.by_first(begin)
   try:
-    [is_elsewhere] = processes.any_of([not (workdir / "config.json").exists()])
+    [is_elsewhere] = processes.any_of([not _is_seen(workdir, mirror)])
     if is_elsewhere:
       raise UserError(
-        f"--workdir {workdir}: not all processes see what the first one wrote "
-        "there; give a folder that all hosts share"
+        f"--workdir {mirror.place(workdir)}: not all processes see what the "
+        "first one wrote there; give a folder that all hosts share"
       )
     yield
   finally:
     lock.release()
+
+
+def _is_seen(workdir: pathlib.Path, mirror: buckets.Mirror) -> bool:
+  try:
+    return mirror.has(workdir / "config.json")
+  except UserError:
+    return False
 
 
 def _acquire(lock: filelock.BaseFileLock, workdir: pathlib.Path) -> None:
@@ -84,30 +95,32 @@ def _acquire(lock: filelock.BaseFileLock, workdir: pathlib.Path) -> None:
     raise _cannot_write(workdir, e) from e
 
 
-def _claim(mine: Json, workdir: pathlib.Path) -> None:
+def _claim(mine: Json, workdir: pathlib.Path, mirror: buckets.Mirror) -> None:
   """Writes WORKDIR/config.json, or checks that it is of the same run."""
-  path = workdir / "config.json"
+  path, place = workdir / "config.json", mirror.place(workdir)
   begun = any(
-    any(workdir.glob(f"{depth}/checkpoints/{which}/[0-9]*"))
+    mirror.has_any(workdir, f"{depth}/checkpoints/{which}/[0-9]*")
     for depth in ("*", "seed-*/*")
     for which in ("latest", "best")
   )
   try:
-    theirs = parse(path.read_bytes()) if path.exists() or begun else mine
-    there, here = flat(theirs), flat(mine)
-  except FileNotFoundError as e:
-    raise UserError(
-      f"--workdir {workdir}: has checkpoints but no config.json, which says "
-      "what they are of; choose another --workdir, or delete it"
-    ) from e
+    data = mirror.read(path)
   except OSError as e:
     raise _cannot_write(workdir, e) from e
+  if data is None and begun:
+    raise UserError(
+      f"--workdir {place}: has checkpoints but no config.json, which says "
+      "what they are of; choose another --workdir, or delete it"
+    )
+  try:
+    theirs = mine if data is None else parse(data)
+    there, here = flat(theirs), flat(mine)
   except (AttributeError, ValueError) as e:
     # What was trained there may be of any config.
     what = "the whole folder" if begun else "it"
     raise UserError(
-      f"{path}: is not a config ({e}); delete {what}, or choose another "
-      "--workdir"
+      f"{mirror.place(path)}: is not a config ({e}); delete {what}, or choose "
+      "another --workdir"
     ) from e
   # Other keys: the config.json of some other program.
   if begun or theirs.keys() != mine.keys():
@@ -119,7 +132,7 @@ def _claim(mine: Json, workdir: pathlib.Path) -> None:
       if key == "seeds" and there.get(key) and here.get(key):
         continue  # Each seed has a folder, and some are done.
       raise UserError(
-        f"--workdir {workdir}: holds another run ({key} is "
+        f"--workdir {place}: holds another run ({key} is "
         f"{there.get(key)!r} there, {here.get(key)!r} here); choose another "
         "--workdir, or delete it"
       )

@@ -13,7 +13,7 @@ from splitner_jax.evaluation import tables
 from splitner_jax.experiment import report
 from splitner_jax.experiment.run_folder import locked
 from splitner_jax.experiment.settings import as_json, parse_seeds
-from splitner_jax.runtime import processes
+from splitner_jax.runtime import buckets, processes
 from splitner_jax.runtime.files import atomic_write
 from splitner_jax.runtime.json_text import parse
 from splitner_jax.runtime.types import Json
@@ -28,6 +28,7 @@ def run(
   workdir: pathlib.Path,
   content_hash: str,
   run_one: RunOne,
+  mirror: buckets.Mirror = buckets.DISK,
 ) -> Json:
   """Runs each seed in WORKDIR/seed-N, or goes on where it was cut off.
 
@@ -36,17 +37,18 @@ def run(
     workdir: gets the summary as report.json and report.md.
     content_hash: of the corpus.
     run_one: the run of one seed.
+    mirror: of the workdir.
 
   Returns:
     What stands in WORKDIR/report.json; see `summary`.
   """
-  with locked(config, workdir, content_hash):
+  with locked(config, workdir, content_hash, mirror=mirror):
     results = []
     for seed in parse_seeds(config.seeds):
       one = copy.deepcopy(config)
       one.seed, one.seeds = seed, ""
       folder = workdir / f"seed-{seed}"
-      done = _finished(one, folder, content_hash)
+      done = _finished(one, folder, content_hash, mirror)
       log.info("seed %d%s", seed, ": done" if done else "")
       results.append(done or run_one(one, folder))
     result = summary(config, results)
@@ -55,26 +57,36 @@ def run(
       atomic_write(workdir / "report.md", [markdown(result)])
       text = json.dumps(result, indent=2) + "\n"
       atomic_write(workdir / "report.json", [text])
-      print(f"\n{table(result)}\n\nreport: {workdir / 'report.md'}")
+      mirror.send()
+      place = mirror.place(workdir / "report.md")
+      print(f"\n{table(result)}\n\nreport: {place}")
 
     processes.by_first(write)
   return result
 
 
 def _finished(
-  config: ConfigDict, folder: pathlib.Path, content_hash: str
+  config: ConfigDict,
+  folder: pathlib.Path,
+  content_hash: str,
+  mirror: buckets.Mirror,
 ) -> dict | None:
   """The report of a run that need not be repeated."""
   try:
-    found = parse((folder / "report.json").read_bytes())
+    data = mirror.read(folder / "report.json")
+  except OSError:
+    return None
+  if data is None or not mirror.has(folder / "model" / "config.json"):
+    return None
+  try:
+    found = parse(data)
     whole = (
       found["corpus"]["content_hash"] == content_hash
       and found["config"] == as_json(config)
       and report.ROWS.keys() & found["dev"].keys()
-      and (folder / "model" / "config.json").is_file()
     )
     return found if whole else None
-  except (OSError, ValueError, KeyError, TypeError):
+  except (ValueError, KeyError, TypeError):
     return None
 
 

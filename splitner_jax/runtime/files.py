@@ -6,7 +6,9 @@ import mmap
 import os
 import pathlib
 import re
+import shutil
 import stat
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 
@@ -21,6 +23,7 @@ _DESCRIPTOR = re.compile(r"/dev/fd/(\d+)|/proc/(\d+)(?:/task/\d+)?/fd/(\d+)")
 _MOST_LINKS = 40  # Linux follows no more.
 
 _unfinished: set[pathlib.Path] = set()
+_scratch: set[pathlib.Path] = set()
 
 
 def decode(data: bytes, path: str | os.PathLike[str], first: int = 1) -> str:
@@ -190,11 +193,33 @@ def atomic_write(
       _unfinished.discard(temporary)
 
 
+@contextlib.contextmanager
+def scratch() -> Iterator[pathlib.Path]:
+  """A temporary folder, for the block.
+
+  Raises:
+    UserError: it cannot be made.
+  """
+  with writing(tempfile.gettempdir()):
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="splitner_"))
+  _scratch.add(folder)
+  try:
+    yield folder
+  finally:
+    shutil.rmtree(folder, ignore_errors=True)
+    _scratch.discard(folder)
+
+
 def remove_unfinished() -> None:
-  """Removes what `atomic_write` is writing, for a process that ends now."""
+  """Removes what nobody needs of a process that ends now.
+
+  It is what `atomic_write` is writing, and the folders of `scratch`.
+  """
   for path in [*_unfinished]:
     with contextlib.suppress(OSError):
       path.unlink(missing_ok=True)
+  for folder in [*_scratch]:
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _target(path: str | os.PathLike[str]) -> pathlib.Path | int:

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from splitner_jax.runtime import devices, processes
+from splitner_jax.runtime import buckets, devices, processes
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.training.progress import fresh_progress
@@ -32,7 +32,7 @@ def _targets(tree: Tree) -> Tree:
   )
 
 
-def _manager(folder: pathlib.Path) -> ocp.CheckpointManager:
+def _manager(folder: buckets.Place) -> ocp.CheckpointManager:
   return ocp.CheckpointManager(
     folder,
     options=ocp.CheckpointManagerOptions(
@@ -46,15 +46,32 @@ def _bytes(tree: Tree) -> int:
 
 
 @contextlib.contextmanager
-def _disk_errors(folder: pathlib.Path) -> Iterator[None]:
+def _no_warnings() -> Iterator[None]:
+  """Orbax is silent: it would say of each save that it waited for the last."""
+  chatty = logging.getLogger("absl")
+  level = chatty.level
+  chatty.setLevel(max(level, logging.ERROR))
+  try:
+    yield
+  finally:
+    chatty.setLevel(level)
+
+
+@contextlib.contextmanager
+def _disk_errors(folder: buckets.Place) -> Iterator[None]:
   """Errors of the disk become one line; Orbax has many types of them."""
   try:
     yield
   except Exception as e:
     full = "No space left" in str(e) or getattr(e, "errno", 0) == errno.ENOSPC
-    if processes.is_loss(e) or (not full and not isinstance(e, OSError)):
+    on_disk = isinstance(folder, pathlib.Path)
+    # JAX's own are of devices.
+    other = on_disk or isinstance(e, jax.errors.JaxRuntimeError)
+    known = full or isinstance(e, OSError)
+    if processes.is_loss(e) or (other and not known):
       raise
-    reason = "the disk is full" if full else str(e).split("\n")[0]
+    reason = str(e).split("\n")[0] if on_disk else buckets.reason_of(e)
+    reason = "the disk is full" if full else reason
     raise UserError(
       f"{folder}: the checkpoint could not be written ({reason}); mend that "
       "and run the same command again"
@@ -76,8 +93,20 @@ class _LateReads:
       self._other(unraisable)
 
 
+def _hear_no_more() -> None:
+  """Makes Python silent about what an error of Orbax leaves behind.
+
+  Its other reads and writes tell of themselves later: finished ones to a loop
+  that is closed, the others when the garbage is collected.
+  """
+  if not isinstance(sys.unraisablehook, _LateReads):
+    sys.unraisablehook = _LateReads(sys.unraisablehook)
+  logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+  warnings.filterwarnings("ignore", ".* was never awaited", RuntimeWarning)
+
+
 @contextlib.contextmanager
-def _damage(folder: pathlib.Path) -> Iterator[None]:
+def _damage(folder: buckets.Place) -> Iterator[None]:
   """Whatever goes wrong with what is there becomes one line."""
   chatty = logging.getLogger("absl")
   level, hook = chatty.level, sys.unraisablehook
@@ -88,13 +117,16 @@ def _damage(folder: pathlib.Path) -> Iterator[None]:
     yield
     sys.unraisablehook = hook
   except Exception as e:  # Orbax and what it stands on have many types.
-    # Its other reads tell of themselves later: finished ones to a loop that is
-    # closed, the others when the garbage is collected.
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", ".* was never awaited", RuntimeWarning)
+    _hear_no_more()
     if processes.is_loss(e):
       raise
     reason = " ".join(f"{e}".split())[:120] or type(e).__name__
+    if not isinstance(folder, pathlib.Path):
+      raise UserError(
+        f"{folder}: the checkpoints there cannot be used ({reason}); run the "
+        "same command again; if it says the same, delete that folder, and this "
+        "task is trained anew"
+      ) from e
     raise UserError(
       f"{folder}: the checkpoints there are damaged ({reason}); delete that "
       "folder and run the same command again, which trains this task anew"
@@ -143,7 +175,7 @@ class Checkpoints:
   that knows of it, so a kill between the two only repeats an evaluation.
   """
 
-  def __init__(self, folder: pathlib.Path, state: Tree, params: Tree):
+  def __init__(self, folder: buckets.Place, state: Tree, params: Tree):
     """Opens or makes the folder.
 
     Args:
@@ -154,11 +186,26 @@ class Checkpoints:
     Raises:
       UserError: it cannot be written, or has too little space.
     """
-    self._folder = folder = folder.absolute()
     self._state, self._params = state, params
-    # Asked before Orbax starts its threads, which do not fail quietly. A new
-    # checkpoint is whole before the old one goes.
-    needed = 2 * (_bytes(state) + _bytes(params))
+    if isinstance(folder, pathlib.Path):
+      folder = folder.absolute()
+      self._make(folder)
+    else:
+      # Its threads would log with tracebacks what is raised in time.
+      logging.getLogger("absl").setLevel(logging.CRITICAL)
+      _hear_no_more()
+    self._folder = folder
+    with _damage(folder):
+      self._latest = _manager(folder / "latest")
+      self._best = _manager(folder / "best")
+
+  def _make(self, folder: pathlib.Path) -> None:
+    """Makes the folder on a disk, before Orbax starts.
+
+    Its threads do not fail quietly.
+    """
+    # A new checkpoint is whole before the old one goes.
+    needed = 2 * (_bytes(self._state) + _bytes(self._params))
     try:
       resumes = (folder / "latest").exists()
       folder.mkdir(parents=True, exist_ok=True)
@@ -173,9 +220,6 @@ class Checkpoints:
         f"{folder}: the checkpoints need {needed / 1e6:.1f} MB, but the disk "
         f"has {free / 1e6:.1f} MB left; make room or choose another --workdir"
       )
-    with _damage(folder):
-      self._latest = _manager(folder / "latest")
-      self._best = _manager(folder / "best")
 
   def save_latest(
     self, step: int, state: Tree, progress: Json, *, evaluated: bool
@@ -189,8 +233,7 @@ class Checkpoints:
       evaluated: whether the evaluation after this step is in `progress`; the
         same state may be saved before and after it.
     """
-    with _disk_errors(self._folder):
-      # Orbax would wait too, and warn that it did.
+    with _disk_errors(self._folder), _no_warnings():
       self._latest.wait_until_finished()
       self._latest.save(
         2 * step + evaluated,

@@ -5,7 +5,7 @@ import pathlib
 
 import tensorboardX
 
-from splitner_jax.runtime import processes
+from splitner_jax.runtime import buckets, processes
 from splitner_jax.runtime.files import make_folder
 from splitner_jax.runtime.types import Json
 
@@ -19,6 +19,13 @@ def writer(folder: pathlib.Path, step: int) -> tensorboardX.SummaryWriter:
   return tensorboardX.SummaryWriter(
     make_folder(folder), purge_step=step or None
   )
+
+
+def send(writer: tensorboardX.SummaryWriter, mirror: buckets.Mirror) -> None:
+  """Brings them to where the run is kept, if that is not on the disk."""
+  if mirror is not buckets.DISK:
+    writer.flush()
+    mirror.send()
 
 
 def tell_evaluation(

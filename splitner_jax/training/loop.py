@@ -19,7 +19,7 @@ from splitner_jax.inputs.batches import Batch, Batcher
 from splitner_jax.inputs.packing import Layout, split_layout
 from splitner_jax.inputs.plan import Plan, make_plan
 from splitner_jax.inputs.text_tables import TextKeys
-from splitner_jax.runtime import devices, memory, processes, signals
+from splitner_jax.runtime import buckets, devices, memory, processes, signals
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.progress import bar as progress_bar
 from splitner_jax.runtime.types import Json, Tree
@@ -205,6 +205,7 @@ def train(
   fill: Callable[[Tree], Tree],
   folder: pathlib.Path,
   decoding: Decoding | None = None,
+  mirror: buckets.Mirror = buckets.DISK,
 ) -> tuple[Tree, Json]:
   """Trains a task, or goes on where an earlier run of it was cut off.
 
@@ -215,6 +216,7 @@ def train(
     fill: puts pretrained weights into fresh parameters.
     folder: for checkpoints and TensorBoard.
     decoding: of the evaluations, if not the usual one.
+    mirror: of the run's folder.
 
   Returns:
     The parameters of the best dev F1, replicated, and the final progress (see
@@ -233,7 +235,8 @@ def train(
   # 1. a finished run: its best checkpoint; 2. a run that was cut off: its
   # latest checkpoint; 3. the backbone, with new heads.
   abstract = jax.eval_shape(setup.init_state)
-  checkpoints = Checkpoints(folder / "checkpoints", abstract, abstract.params)
+  kept = mirror.place(folder / "checkpoints")
+  checkpoints = Checkpoints(kept, abstract, abstract.params)
   progress = checkpoints.progress()
   if progress and progress["finished"]:
     log.info("%s: already trained", task.name)
@@ -314,6 +317,7 @@ def train(
     checkpoints.save_latest(progress["step"], state, progress, evaluated=False)
     saved_at = time.monotonic()
     together.saved()
+    curves.send(writer, mirror)
     watch.skip()
 
   # Loop.
@@ -377,6 +381,7 @@ def train(
       checkpoints.save_latest(progress["step"], state, progress, evaluated=True)
       saved_at = time.monotonic()
       together.saved()
+      curves.send(writer, mirror)
       watch.skip()
   finally:
     bar.close()
