@@ -54,7 +54,7 @@ while ((${#process_of[@]})); do
     echo "process $who of $number ended with status $code;" \
       "the others end too" >&2
     # Who hangs in what the other was needed for does not hear SIGTERM.
-    (sleep "$grace"; kill -KILL "${!process_of[@]}") 2>/dev/null &
+    (sleep "$grace"; kill -KILL "${!process_of[@]}") >/dev/null 2>&1 &
     watchdog=$!
   }
 done

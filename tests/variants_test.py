@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from configs import common, wnut17
 from splitner_jax import SplitNER
 from splitner_jax.experiment import run, seeds
+from splitner_jax.runtime.buckets import DISK
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks import MentionTask
 from splitner_jax.training.checkpoints import Checkpoints
@@ -262,7 +263,7 @@ def test_seeds(session_cache, tmp_path, capsys):
   assert old.stat().st_mtime_ns == before
   of_seed = ConfigDict(each[0]["config"])
   content = each[0]["corpus"]["content_hash"]
-  assert seeds._finished(of_seed, folder, content)
-  assert seeds._finished(of_seed, folder, "other data") is None
+  assert seeds._finished(of_seed, folder, content, DISK)
+  assert seeds._finished(of_seed, folder, "other data", DISK) is None
   (folder / "model").rename(folder / "gone")
-  assert seeds._finished(of_seed, folder, content) is None
+  assert seeds._finished(of_seed, folder, content, DISK) is None
