@@ -99,7 +99,7 @@ def _live(
   """A run with so many signals, to its end."""
   for _ in range(kills):
     start = _Start(workdir, folder, rng.choice([1, 2]))
-    time.sleep(rng.uniform(0, 30))
+    time.sleep(rng.uniform(0, 15))
     number = rng.choice([signal.SIGKILL, signal.SIGTERM])
     whom = start.send(number, rng)
     status, said = start.end(_MOST_SECONDS)
