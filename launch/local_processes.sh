@@ -44,8 +44,19 @@ while ((${#process_of[@]})); do
   ended=
   wait -n -p ended "${!process_of[@]}"
   code=$?
-  # A signal to this script ends the wait, and no process.
-  [[ -n ${ended:-} ]] || continue
+  # A signal to this script ends the wait. A process that ended in that moment
+  # is not waited for any more, but its status is known.
+  if [[ -z ${ended:-} ]]; then
+    for pid in "${!process_of[@]}"; do
+      if ! kill -0 "$pid" 2>/dev/null; then
+        ended=$pid
+        wait "$pid" 2>/dev/null
+        code=$?
+        break
+      fi
+    done
+    [[ -n ${ended:-} ]] || continue
+  fi
   who=${process_of[$ended]}
   unset "process_of[$ended]"
   ((code)) || continue

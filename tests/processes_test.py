@@ -297,6 +297,19 @@ def test_launcher(tmp_path: pathlib.Path) -> None:
   assert done.returncode == 7
   assert time.monotonic() - start < 20
   assert "process 0 of 2 ended with status 7; the others" in done.stderr
+  # Signals in the moment in which a process ends.
+  text = "trap 'exit 143' TERM; sleep 0.3 & wait; exit 143"
+  for delay in np.linspace(0.1, 0.5, 9):
+    process = subprocess.Popen(
+      [_LAUNCHER, "2", "--", "bash", "-c", text],
+      env=os.environ | {"GRACE_SECONDS": "3"},
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    time.sleep(delay)
+    process.terminate()
+    _, said = process.communicate(timeout=10)
+    assert process.returncode in (143, -signal.SIGTERM), said
   for wrong in (["0", "--", "true"], ["2", "true"], ["2", "--"]):
     done = subprocess.run(
       [_LAUNCHER, *wrong], capture_output=True, text=True, check=False
