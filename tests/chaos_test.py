@@ -35,21 +35,12 @@ class _Start:
     **fields: object,
   ):
     self.number = number
-    command, environment = runs.prepare(
+    self._process = runs.start(
       workdir,
       folder,
       processes=number,
       devices=2 // number,
       **(_FIELDS | fields),
-    )
-    self._process = subprocess.Popen(
-      command,
-      env=environment,
-      cwd=runs.ROOT,
-      stdout=subprocess.DEVNULL,
-      stderr=subprocess.PIPE,
-      text=True,
-      start_new_session=True,
     )
 
   def send(self, number: int, rng: random.Random) -> str:

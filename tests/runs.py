@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
 from tests import tiny
 
@@ -97,6 +98,22 @@ def run(
     text=True,
     timeout=300,
     check=False,
+  )
+
+
+def start(
+  workdir: pathlib.Path, folder: pathlib.Path, **options: Any
+) -> subprocess.Popen[str]:
+  """Like `run`, without waiting; in a session of its own."""
+  command, environment = prepare(workdir, folder, **options)
+  return subprocess.Popen(
+    command,
+    env=environment,
+    cwd=ROOT,
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.PIPE,
+    text=True,
+    start_new_session=True,
   )
 
 

@@ -95,8 +95,8 @@ def main(argv: list[str]) -> None:
       print(corpus.check_data(config))
     else:
       with (
-        sizes.told(_LESS_MEMORY),
         processes.told(),
+        sizes.told(_LESS_MEMORY),
         buckets.opened(workdir) as (folder, mirror),
       ):
         run.run(config, folder, mirror)

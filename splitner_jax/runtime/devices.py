@@ -133,9 +133,15 @@ def put_batch(batch: Tree) -> Tree:
 
 
 def _shared(
-  function: Callable, in_axes: Sequence[int | None], out_axes: Tree
+  function: Callable, in_axes: Sequence[int | None], gathers: bool
 ) -> Callable:
-  """What pmap would run, over the devices of several processes, for jit."""
+  """What pmap would run, over the devices of several processes, for jit.
+
+  Args:
+    function: of one device.
+    in_axes: of its arguments; None: all devices have the same, 0: its part.
+    gathers: whether each device gives its part of the result; all read all.
+  """
 
   def spec(axis: int | None) -> PartitionSpec:
     return PartitionSpec() if axis is None else PartitionSpec(AXIS)
@@ -146,9 +152,8 @@ def _shared(
       for x, axis in zip(arguments, in_axes, strict=True)
     ]
     found = function(*one)
-    if out_axes is None:
+    if not gathers:
       return found
-    # Each process is to read the rows of all.
     return jax.tree.map(lambda a: jax.lax.all_gather(a, AXIS), found)
 
   return jax.shard_map(
@@ -167,7 +172,7 @@ def _has_other_hosts() -> bool:
 def compile_step(step: Callable[[Tree, Tree], tuple[Tree, Tree]]) -> Callable:
   """Compiles (state, batch) -> (state, metrics); the old state is donated."""
   if _has_other_hosts():
-    return jax.jit(_shared(step, (None, 0), None), donate_argnums=0)
+    return jax.jit(_shared(step, (None, 0), gathers=False), donate_argnums=0)
   return jax.pmap(
     step,
     axis_name=AXIS,
@@ -181,7 +186,7 @@ def compile_step(step: Callable[[Tree, Tree], tuple[Tree, Tree]]) -> Callable:
 def compile_forward(forward: Callable[[Tree, Tree, Tree], Tree]) -> Callable:
   """Compiles (params, tables, batch) -> rows, of shape [devices, rows, ...]."""
   if _has_other_hosts():
-    return jax.jit(_shared(forward, (None, None, 0), 0))
+    return jax.jit(_shared(forward, (None, None, 0), gathers=True))
   return jax.pmap(
     forward,
     axis_name=AXIS,

@@ -13,12 +13,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, NoReturn, TypeVar
+from typing import NamedTuple, NoReturn
 
 from splitner_jax.runtime import signals
 from splitner_jax.runtime.errors import UserError
-
-T = TypeVar("T")
 
 _MEET_SECONDS = 300
 # A process that is gone without a word is missed after so long.
@@ -142,11 +140,6 @@ def count() -> int:
   return _count
 
 
-def number() -> int:
-  """Of this process, from 0."""
-  return _number
-
-
 def is_first() -> bool:
   """Whether this is the process that writes what one has to write."""
   return not _number
@@ -163,26 +156,23 @@ def any_of(wishes: Sequence[bool]) -> list[bool]:
   return [bool(x) for x in np.asarray(gathered).max(axis=0)]
 
 
-def by_first(function: Callable[[], T]) -> T | None:
-  """What one process has to do for all; the others wait for its end.
-
-  Returns:
-    What the function returns; None in the other processes.
+def by_first(function: Callable[[], None]) -> None:
+  """Does what one process has to do for all; the others wait for its end.
 
   Raises:
     UserError: in all processes, if the function does in the first.
   """
   if _count == 1:
-    return function()
-  result, error = None, ""
+    function()
+    return
+  error = ""
   if is_first():
     try:
-      result = function()
+      function()
     except UserError as e:
       error = str(e)
   if error := _said_by_first(error):
     raise UserError(error)
-  return result
 
 
 def _said_by_first(text: str) -> str:
