@@ -96,15 +96,19 @@ class Setup:
       yield batch, read
 
   def init_state(
-    self, fill: Callable[[Tree], Tree] = lambda p: p
+    self, fill: Callable[[Tree], Tree] | None = None
   ) -> TrainState:
     """The state before the first step, on one device.
 
     Args:
-      fill: puts pretrained weights into fresh parameters.
+      fill: puts pretrained weights into fresh parameters, those of the whole
+        backbone among them; None: all is fresh.
     """
     batch, _ = next(self.batches(0))
-    params = fill(init_params(self.task, self.plan.seed, batch))
+    zeros = (BACKBONE,) if fill else ()
+    params = init_params(self.task, self.plan.seed, batch, zeros)
+    if fill:
+      params = fill(params)
     trained, _ = split(params, self.frozen)
     return TrainState(
       jnp.zeros((), jnp.int32),

@@ -7,6 +7,7 @@ import flax.struct
 import jax
 import optax
 from flax import linen as nn
+from jax import numpy as jnp
 
 from splitner_jax.inputs.batches import Batch
 from splitner_jax.inputs.packing import Layout
@@ -32,13 +33,30 @@ class TrainState(flax.struct.PyTreeNode):
 Step = Callable[[TrainState, Tree], tuple[TrainState, dict[str, jax.Array]]]
 
 
-def init_params(task: Task, seed: int, batch: Batch) -> Tree:
-  """Fresh parameters, from one device's part of any batch."""
+def init_params(
+  task: Task, seed: int, batch: Batch, zeros: Collection[str] = ()
+) -> Tree:
+  """Fresh parameters, from one device's part of any batch.
+
+  Args:
+    task: whose they are.
+    seed: of their values, together with the task's name.
+    batch: for the shapes.
+    zeros: top-level parts that are 0, for they are replaced anyway: random
+      numbers for a whole backbone take 10 to 20 seconds to compile.
+  """
   # Tasks with one seed must not start alike.
   key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(task.name.encode()))
   arrays = {name: value[0] for name, value in batch.arrays.items()}
-  init = jax.jit(task.model.init, static_argnums=2)
-  return init(key, arrays, batch.layout)["params"]
+
+  def init(key: jax.Array, arrays: Tree) -> Tree:
+    params = task.model.init(key, arrays, batch.layout)["params"]
+    return {
+      name: jax.tree.map(jnp.zeros_like, part) if name in zeros else part
+      for name, part in params.items()
+    }
+
+  return jax.jit(init)(key, arrays)
 
 
 def split(params: Json, frozen: Collection[str]) -> tuple[Json, Json]:
