@@ -40,6 +40,9 @@ def get_config() -> config_dict.ConfigDict:
   config.clip_norm = 1.0
   # Of hidden states, attention weights and features.
   config.dropout = 0.1
+  # What of a moving average of the parameters stays at each step; the average
+  # is what is evaluated and kept. 0: no average.
+  config.average_weights = 0.0
   # What the loss of a batch is divided by: `expected`, the weight of the labels
   # that batches have on average, or `batch`, its own, as in the reference.
   config.loss_average = "expected"
@@ -110,6 +113,9 @@ def get_config() -> config_dict.ConfigDict:
   # `question`, as in the paper, or those in the `sentence`. If not given: the
   # paper's for an own context, else the other.
   config.classifier.positions = config_dict.placeholder(str)
+  # How its last layer starts: `random`, or from what the model sees in the
+  # `names` of the types.
+  config.classifier.start = "random"
   # What it decides by: `cls`, the question's first token as in the paper;
   # `mention`, the mean of the mention's tokens in the question; `cls+span`, the
   # first token beside the mean of the mention's tokens in the sentence. If not

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from splitner_jax import pretrained
 from splitner_jax.data import corpora
-from splitner_jax.experiment import warm_start
+from splitner_jax.experiment import label_names, warm_start
 from splitner_jax.experiment.corpus import load_corpus
 from splitner_jax.experiment.settings import (
   check_config,
@@ -63,6 +63,8 @@ class TaskSpec:
     """Puts the backbone's, or the checkpoint's, weights into `params`."""
     whole = self.settings.checkpoint is not None
     filled = pretrained.fill(params, self.backbone.folder, complete=whole)
+    if self.settings.get("start") == "names":
+      filled = label_names.fill(filled, self.task)
     if self.start is None:
       return filled
     return warm_start.fill(filled, self.task, self.start)

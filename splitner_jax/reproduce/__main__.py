@@ -30,12 +30,40 @@ _LEARNING_RATE = flags.DEFINE_float(
 _SEEDS = flags.DEFINE_string(
   "seeds", None, "of a table, such as 1,2,3 (wnut17: 1,2,3,4,5; others: 1)"
 )
+_SET = flags.DEFINE_multi_string(
+  "set", [], "FIELD=VALUE of the config, in all runs of a table; repeatable"
+)
 _RESULTS = flags.DEFINE_string("results", "results", "folder of the pages")
 _WORK = flags.DEFINE_string("work", "runs/reproduce", "folder of the runs")
 _RUN = flags.DEFINE_boolean(
   "run", True, "--norun only writes the page of a table anew"
 )
-_OF_TABLES = ("epochs", "learning_rate", "seeds", "run")
+_OF_TABLES = ("epochs", "learning_rate", "seeds", "run", "set")
+
+
+def _more() -> dict[str, object]:
+  """What --set says, as values of the config's types.
+
+  Raises:
+    UserError: it is not FIELD=VALUE, or the config has no such field.
+  """
+  from splitner_jax.experiment import default_config
+  from splitner_jax.experiment.settings import flat
+
+  known, found = flat(default_config.get_config().to_dict()), {}
+  for text in _SET.value:
+    field, equals, value = text.partition("=")
+    if not equals or field not in known:
+      raise UserError(
+        f"--set={text}: is not FIELD=VALUE with a field of the config; write "
+        "such as --set=compute_dtype=float32"
+      )
+    kind = type(known[field])
+    try:
+      found[field] = kind(value) if kind in (int, float) else value
+    except ValueError as e:
+      raise UserError(f"--set={text}: {field} is a number ({e})") from e
+  return found
 
 
 def _make_table(name: str, dataset: str) -> tuple[pathlib.Path, list[str]]:
@@ -60,6 +88,7 @@ def _make_table(name: str, dataset: str) -> tuple[pathlib.Path, list[str]]:
     tuple(parse_seeds(_SEEDS.value or usual)),
     pathlib.Path(_RESULTS.value),
     pathlib.Path(_WORK.value),
+    _more(),
   )
   rows = pages.TABLES[name].rows(dataset)
   # Before hours of work: do the reports that are there fit?

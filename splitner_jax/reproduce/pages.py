@@ -331,9 +331,10 @@ def _origin(name: str, budget: Budget, found: dict[str, Reports]) -> list[str]:
     for row, reports_ in found.items()
     if reports_
   ]
+  more = "".join(f" --set={k}={v}" for k, v in budget.more.items())
   return [
     "## How they were made",
-    f"`launch/reproduce.sh {name} {budget.dataset}`: backbone "
+    f"`launch/reproduce.sh {name} {budget.dataset}{more}`: backbone "
     f"{budget.backbone_name}, {budget.epochs} epochs, learning rate "
     f"{budget.learning_rate:g}, seeds {', '.join(map(str, budget.seeds))} "
     "(Single(QA), and what is on a subset: the first). Machine: "

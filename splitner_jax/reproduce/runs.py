@@ -97,6 +97,38 @@ RUNS: dict[str, Run] = {
   ),
   "mention": Run("SplitNER, mention pooling", fields=_MENTION, cost=0.6),
   "tuned": Run("SplitNER, tuned decoding", fields=_TUNED, cost=0.3),
+  **{
+    f"{name}_{epochs}": Run(
+      f"{title}, at most {epochs} epochs",
+      variant,
+      {**_TUNED, "epochs": epochs},
+      cost=epochs / 6,
+    )
+    for name, title, variant in (
+      ("tuned", "SplitNER", ""),
+      ("single_seqtag_tuned", "Single(SeqTag)", "single_seqtag"),
+    )
+    for epochs in (6, 10)
+  },
+  "smoothed": Run(
+    "label smoothing of the types",
+    fields={**_TUNED, "classifier.loss": "smoothed_cross_entropy"},
+  ),
+  "types_asked": Run(
+    "the types listed in the question",
+    fields={
+      **_TUNED,
+      "classifier.question": "Is {mention} a {types} ?",
+    },
+  ),
+  "label_names": Run(
+    "the last layer starts from the types' names",
+    fields={**_TUNED, "classifier.start": "names"},
+  ),
+  "averaged": Run(
+    "averaged weights",
+    fields={**_TUNED, "average_weights": 0.99},
+  ),
   "none_class": Run("SplitNER, none class", fields=_NONE_CLASS, cost=2.0),
   "joined": Run(
     "SplitNER, none class, tuned decoding",
@@ -121,6 +153,7 @@ class Budget:
     dataset: the name of its config.
     results: folder of the pages; reports are under its `runs`.
     work: folder of the workdirs.
+    more: fields of the config that are changed in all runs.
   """
 
   dataset: str
@@ -130,6 +163,7 @@ class Budget:
   seeds: tuple[int, ...]
   results: pathlib.Path
   work: pathlib.Path
+  more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   @property
   def backbone_name(self) -> str:
@@ -151,6 +185,7 @@ class Budget:
       "learning_rate": self.learning_rate,
       "seed": seed,
       **({"data.dir": str(data)} if data.exists() else {}),
+      **self.more,
       **run.fields,
     }
 

@@ -251,7 +251,11 @@ def span_classification(
     tokenizer=tokenizer,
     labels=tuple(types),
     question=questions.parse(
-      "classifier.question", settings.question, questions.MENTION
+      "classifier.question",
+      settings.question.replace(
+        questions.TYPES, questions.list_types(types, {})
+      ),
+      questions.MENTION,
     ),
     context=context,
     max_context=max_context,

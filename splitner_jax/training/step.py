@@ -28,6 +28,12 @@ class TrainState(flax.struct.PyTreeNode):
   seed: jax.Array
   params: Tree
   opt_state: Tree
+  average: Tree = None
+
+  @property
+  def best(self) -> Tree:
+    """The parameters to evaluate: their average, if there is one."""
+    return self.params if self.average is None else self.average
 
 
 Step = Callable[[TrainState, Tree], tuple[TrainState, dict[str, jax.Array]]]
@@ -73,6 +79,7 @@ def make_step(
   loss: Loss,
   transform: optax.GradientTransformation,
   frozen: Collection[str] = (),
+  average: float = 0.0,
 ) -> Step:
   """One training step, to be compiled by `devices.compile_step`.
 
@@ -84,6 +91,7 @@ def make_step(
       only sees what learns (see `split`). The batch brings `learning_rate`.
     frozen: top-level parts of the parameters that keep their values. The
       loss is not differentiated by them, which spares the backward pass.
+    average: what of the average of the parameters stays at each step.
   """
 
   adds_up = losses.adds_up(loss)
@@ -118,6 +126,12 @@ def make_step(
       params=optax.apply_updates(trained, updates) | kept,
       opt_state=opt_state,
     )
+    if average:
+      new_state = new_state.replace(
+        average=optax.incremental_update(
+          new_state.params, state.average, 1 - average
+        )
+      )
     return new_state, metrics
 
   return step
