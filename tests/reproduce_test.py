@@ -322,6 +322,8 @@ def test_pages_with_settings_of_their_own():
     "error: --epochs: imbalance has settings of its own and takes none of a "
     "table; leave it out\n"
   )
+  process = _command("annotate", "mean", "--seeds=1", "--learning_rate=1")
+  assert process.stderr.startswith("error: --learning_rate: annotate has")
 
 
 def test_a_run_that_failed_is_told_apart_from_success(tmp_path):
