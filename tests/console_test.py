@@ -52,7 +52,7 @@ def test_commands_are_listed(
     line.split()[0] for line in shown.out.splitlines() if line[:2] == "  "
   ]
   assert names == [
-    *("train", "check", "predict", "bulk", "serve", "tune"),
+    *("train", "check", "predict", "suggest", "bulk", "serve", "tune"),
     *("score", "compare", "export", "benchmark", "compile_for"),
   ]
 

@@ -261,6 +261,7 @@ def test_wrong_data(content, said, config, tmp_path):
     ("data.type_names", "persn=who", "'persn' is no type of the corpus, which"),
     ("classifier.labels", "A,B", "A,B is for a checkpoint, and none is given"),
     ("dropout", 1.0, "1.0 is not in [0, 1)"),
+    ("replace_mentions", 1.5, "1.5 is no probability"),
     ("classifier.max_context", 0, "0 is below 1"),
     # As it was called when a context was a number.
     ("classifier.context", 0, "0 is below 1"),

@@ -41,7 +41,7 @@ def _write(
   repeats: int = 1,
 ) -> None:
   """A report with this F1 over all sentences; single systems win."""
-  config = as_json(runs._config(budget, name, seed))
+  config = as_json(runs.config_of(budget, name, seed))
   correct = "1 1 1 0 " if "single" in name else "1 0 0 0 "
   counts = {
     "gold": "1 1 1 1 " * repeats,
@@ -184,7 +184,7 @@ def test_a_task_is_trained_once_for_all_runs(budget):
   for task in ("detector", "classifier"):
     (workdir / task).mkdir(parents=True)
     (workdir / task / "state").write_text(task)
-  config = as_json(runs._config(budget, "qa_qa", 1)) | {"content_hash": "a"}
+  config = as_json(runs.config_of(budget, "qa_qa", 1)) | {"content_hash": "a"}
   (workdir / "config.json").write_text(json.dumps(config))
 
   def taken(name: str, seed: int = 1, content: str = "a") -> set[str]:
@@ -198,7 +198,7 @@ def test_a_task_is_trained_once_for_all_runs(budget):
   assert taken("dice") == {"detector"}
   # The command goes on there: the folder says what is in it.
   own = budget.workdirs / "dice" / "seed-1"
-  with locked(runs._config(budget, "dice", 1), own, "a"):
+  with locked(runs.config_of(budget, "dice", 1), own, "a"):
     pass
   assert taken("no_char_pattern") == {"classifier"}
   assert taken("mention") == {"detector"}
@@ -212,7 +212,7 @@ def test_a_task_is_trained_once_for_all_runs(budget):
   for task in ("classifier", "detector-fold0"):
     (source / task).mkdir(parents=True)
     (source / task / "state").write_text(task)
-  config = as_json(runs._config(budget, "none_class", 1))
+  config = as_json(runs.config_of(budget, "none_class", 1))
   config["content_hash"] = "a"
   (source / "config.json").write_text(json.dumps(config))
   (source / "report.json").write_text("{}")
@@ -271,7 +271,7 @@ def test_a_task_is_taken_whole_or_not_at_all(budget, monkeypatch):
   for name in ("a", "b"):
     (source / "detector" / name).mkdir(parents=True)
     (source / "detector" / name / "state").write_text(name)
-  config = as_json(runs._config(budget, "qa_qa", 1)) | {"content_hash": "a"}
+  config = as_json(runs.config_of(budget, "qa_qa", 1)) | {"content_hash": "a"}
   (source / "config.json").write_text(json.dumps(config))
   (source / "report.json").write_text("{}")
   target = budget.workdirs / "dice" / "seed-1"
@@ -322,6 +322,8 @@ def test_pages_with_settings_of_their_own():
     "error: --epochs: imbalance has settings of its own and takes none of a "
     "table; leave it out\n"
   )
+  process = _command("annotate", "mean", "--seeds=1", "--learning_rate=1")
+  assert process.stderr.startswith("error: --learning_rate: annotate has")
 
 
 def test_a_run_that_failed_is_told_apart_from_success(tmp_path):

@@ -17,6 +17,7 @@ COMMANDS = {
   "train": "trains on a corpus, scores, and writes the model",
   "check": "says what is in a corpus before training",
   "predict": "tags text",
+  "suggest": "ranks texts by what a model would learn from them",
   "bulk": "tags many files on an engine of Apache Beam",
   "serve": "tags text over HTTP",
   "tune": "fits a model's thresholds to a precision, a recall or F1",

@@ -43,6 +43,10 @@ def get_config() -> config_dict.ConfigDict:
   # What of a moving average of the parameters stays at each step; the average
   # is what is evaluated and kept. 0: no average.
   config.average_weights = 0.0
+  # With this probability a mention is replaced by another of its type and of
+  # the training sentences, in copies that are trained on beside them; 0: there
+  # are no copies.
+  config.replace_mentions = 0.0
   # What the loss of a batch is divided by: `expected`, the weight of the labels
   # that batches have on average, or `batch`, its own, as in the reference.
   config.loss_average = "expected"

@@ -12,6 +12,7 @@ from splitner_jax.inputs.examples import Examples
 from splitner_jax.runtime.compilation import compile_clock
 from splitner_jax.runtime.types import Json
 from splitner_jax.tasks.decoding import Decoding
+from splitner_jax.tasks.words import count_truncated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ def evaluate(
   Returns:
     The split's part of `report.json` (see `report`), and the predictions.
   """
-  kind, tasks, sentences = predictor.kind, predictor.tasks, split.sentences
+  kind, sentences = predictor.kind, split.sentences
   start = time.monotonic()
   predicted, by_reference = predictor.decode(split.reading, decoding)
   seconds = split.seconds + time.monotonic() - start
@@ -67,13 +68,13 @@ def evaluate(
       by_reference,
       merge_repeats=kind.merge_repeats,
     ),
-    "gold_lost_to_length": kind.detection(tasks).count_truncated(
-      sentences, split.examples
-    ),
+    "gold_lost_to_length": count_truncated(sentences, split.examples),
     "seconds": {
       "inference": round(seconds, 3),
       "compile": round(split.compile_seconds, 3),
     },
   }
-  scores |= kind.component_scores(tasks, predictor.forwards, sentences)
+  scores |= kind.component_scores(
+    predictor.tasks, predictor.forwards, sentences
+  )
   return scores, predicted

@@ -89,6 +89,8 @@ def check_config(config: ConfigDict) -> None:
       refuse("loss_average", f"none of {', '.join(AVERAGES)}")
     if not 0 <= settings.dropout < 1:
       refuse("dropout", "not in [0, 1); 0.1 is usual")
+    if not 0 <= settings.replace_mentions <= 1:
+      refuse("replace_mentions", "no probability; give one from 0 to 1")
     if settings.seed > _MOST_SEED:
       refuse("seed", f"above the most, {_MOST_SEED}; lower it")
   for field, least in (("context", 1), ("max_context", 1), ("folds", 2)):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from splitner_jax.data import conll2012, formats, jsonl, tags
+from splitner_jax.data.text import Word, words_in_line
 from splitner_jax.data.words import check_word
 from splitner_jax.runtime import json_text
 from splitner_jax.runtime.errors import UserError
@@ -33,6 +34,24 @@ class Row(NamedTuple):
     if isinstance(self.content, str):
       return self.content
     return " ".join(self.content)
+
+  @property
+  def fields(self) -> Json:
+    """The record with the text, or its words, in it."""
+    of_text = isinstance(self.content, str)
+    return {**self.record, "text" if of_text else "tokens": self.content}
+
+  def blocks(
+    self, sentences: Callable[[str], Iterable[list[Word]]]
+  ) -> list[list[Word]]:
+    """The words of each sentence of the text; words are one sentence.
+
+    Args:
+      sentences: splits a text.
+    """
+    if isinstance(self.content, str):
+      return list(sentences(self.content))
+    return [words_in_line(self.content)]
 
 
 _Line = tuple[int, str, int]

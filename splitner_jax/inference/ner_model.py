@@ -12,6 +12,7 @@ from splitner_jax.inference.forward import Forward, Programs
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.runtime.types import Tree
 from splitner_jax.tasks import AnyTask
+from splitner_jax.tasks.base import Decision
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.systems import Prediction, Steps, SystemKind
 
@@ -140,6 +141,11 @@ class Predictor:
       list(zip(*both, strict=True))
       for both in zip(mentions, steps, strict=True)
     ]
+
+  def decisions(self, sentences: Sequence[Sentence]) -> list[list[Decision]]:
+    """What is decided about each sentence; see `SystemKind.decisions`."""
+    reading = self.read(sentences)
+    return self.kind.decisions(self.tasks, reading, self.decoding)
 
   def predict(
     self,

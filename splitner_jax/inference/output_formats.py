@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from splitner_jax.data import docbin, tags
 from splitner_jax.data.sentences import Span
-from splitner_jax.data.text import Word, words_in_line
+from splitner_jax.data.text import Word
 from splitner_jax.inference.documents import Row
 from splitner_jax.inference.pipeline import Entity
 from splitner_jax.runtime.types import Json
@@ -35,8 +35,7 @@ def record(row: Row, entities: Sequence[Entity]) -> Json:
   """A text with its entities, as an object of JSON."""
   of_text = isinstance(row.content, str)
   return {
-    **row.record,
-    "text" if of_text else "tokens": row.content,
+    **row.fields,
     "entities": [
       {
         "start": e.start if of_text else e.first_word,
@@ -63,13 +62,9 @@ def jsonl(tagged: Tagged, style: Style) -> Iterator[str]:
 def conll(tagged: Tagged, style: Style) -> Iterator[str]:
   """Columns: word, tab, BIO tag; an empty line after each sentence."""
   for row, entities in tagged:
-    if isinstance(row.content, str):
-      blocks = list(style.sentences(row.content))
-    else:
-      blocks = [words_in_line(row.content)]
     left = iter(entities)
     entity = next(left, None)
-    for block in blocks:
+    for block in row.blocks(style.sentences):
       spans = []
       while entity is not None and entity.start < block[-1].end:
         inside = [

@@ -228,6 +228,11 @@ class SplitNER:
     return self._model
 
   @property
+  def predictor(self) -> "Predictor":
+    """What runs it."""
+    return self._predictor
+
+  @property
   def labels(self) -> tuple[str, ...]:
     """The entity types."""
     return self._model.labels

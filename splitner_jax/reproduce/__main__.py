@@ -5,9 +5,10 @@ launch/reproduce.sh TABLE [DATASET] [options]
 TABLE is table2, table4 to table7, context (what the classifier reads of a
 sentence) or joined (the two steps better joined), of the data set wnut17
 (default), bionlp13cg, ctireports or ontonotes; or imbalance (losses on rare
-types). Original files of a data set are looked for in data/DATASET, else
-downloaded where that is possible. Table 3, time, is what `splitner benchmark`
-measures.
+types), or annotate (what `splitner suggest` chooses, against random choice; one
+strategy alone: annotate random, mean, sum or max). Original files of a data set
+are looked for in data/DATASET, else downloaded where that is possible. Table 3,
+time, is what `splitner benchmark` measures.
 
 What is done is not done again: reports of earlier runs are in RESULTS/runs.
 Pages of other settings than theirs need --results and --work of their own.
@@ -28,7 +29,10 @@ _LEARNING_RATE = flags.DEFINE_float(
   "learning_rate", 1e-4, "of all runs of a table"
 )
 _SEEDS = flags.DEFINE_string(
-  "seeds", None, "of a table, such as 1,2,3 (wnut17: 1,2,3,4,5; others: 1)"
+  "seeds",
+  None,
+  "such as 1,2,3: of a table (wnut17: 1,2,3,4,5; others: 1) or of annotate "
+  "(1,2,3)",
 )
 _SET = flags.DEFINE_multi_string(
   "set", [], "FIELD=VALUE of the config, in all runs of a table; repeatable"
@@ -36,7 +40,7 @@ _SET = flags.DEFINE_multi_string(
 _RESULTS = flags.DEFINE_string("results", "results", "folder of the pages")
 _WORK = flags.DEFINE_string("work", "runs/reproduce", "folder of the runs")
 _RUN = flags.DEFINE_boolean(
-  "run", True, "--norun only writes the page of a table anew"
+  "run", True, "--norun only writes the page of a table, or annotate, anew"
 )
 _OF_TABLES = ("epochs", "learning_rate", "seeds", "run", "set")
 
@@ -110,9 +114,19 @@ def _make_table(name: str, dataset: str) -> tuple[pathlib.Path, list[str]]:
   return target, [row for row in failed if not runs.RUNS[row].why_not]
 
 
-def _check_own(name: str, rest: list[str]) -> None:
-  """Raises UserError for what a page with settings of its own does not take."""
-  given = [f"--{flag}" for flag in _OF_TABLES if flags.FLAGS[flag].present]
+def _check_own(name: str, rest: list[str], *taken: str) -> None:
+  """Raises UserError for what a page with settings of its own does not take.
+
+  Args:
+    name: of the page.
+    rest: arguments that it does not take.
+    taken: flags of tables that it does take.
+  """
+  given = [
+    f"--{flag}"
+    for flag in _OF_TABLES
+    if flags.FLAGS[flag].present and flag not in taken
+  ]
   for argument in rest + given:
     raise UserError(
       f"{argument}: {name} has settings of its own and takes none of a table; "
@@ -123,11 +137,12 @@ def _check_own(name: str, rest: list[str]) -> None:
 def main(argv: list[str]) -> None:
   memory.disable_malloc_trim()
   # Imported here: --help and wrong arguments need not wait for JAX.
-  from splitner_jax.reproduce import imbalance, pages
+  from splitner_jax.experiment.settings import parse_seeds
+  from splitner_jax.reproduce import annotate, imbalance, pages
   from splitner_jax.runtime import progress
 
   progress.start_log()
-  results = pathlib.Path(_RESULTS.value)
+  results, work = pathlib.Path(_RESULTS.value), pathlib.Path(_WORK.value)
   name, *rest = argv[1:]
   failed: list[str] = []
   try:
@@ -135,13 +150,21 @@ def main(argv: list[str]) -> None:
       page, failed = _make_table(name, *(rest or ["wnut17"]))
     elif name == "imbalance":
       _check_own(name, rest)
-      page = imbalance.run(
-        results, pathlib.Path(_WORK.value), backbone=_BACKBONE.value
+      page = imbalance.run(results, work, backbone=_BACKBONE.value)
+    elif name == "annotate":
+      _check_own(name, rest[1:], "seeds", "run")
+      page = annotate.run(
+        results,
+        work,
+        strategies=rest or annotate.STRATEGIES,
+        seeds=parse_seeds(_SEEDS.value or "1,2,3"),
+        train=_RUN.value,
+        backbone=_BACKBONE.value,
       )
     else:
       raise UserError(
         f"{name}: no page of this name; there are "
-        f"{', '.join(pages.TABLES)}, imbalance"
+        f"{', '.join(pages.TABLES)}, imbalance, annotate"
       )
   except UserError as e:
     cli.fail(str(e))

@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from splitner_jax.experiment import default_config
@@ -238,7 +238,8 @@ def _folder(budget: Budget, name: str, seed: int) -> pathlib.Path:
   return budget.results / "runs" / budget.dataset / name / f"seed-{seed}"
 
 
-def _config(budget: Budget, name: str, seed: int) -> Any:
+def config_of(budget: Budget, name: str, seed: int) -> Any:
+  """The config of a run."""
   module = importlib.import_module(f"configs.{budget.dataset}")
   config = module.get_config(RUNS[name].variant or None)
   config.update_from_flattened_dict(budget.fields(RUNS[name], seed))
@@ -248,23 +249,34 @@ def _config(budget: Budget, name: str, seed: int) -> Any:
 def _report(budget: Budget, name: str, seed: int) -> dict[str, Any] | None:
   """The report of a run, if it is of the config that is wanted."""
   path = _folder(budget, name, seed) / "report.json"
-  return _read(path, _config(budget, name, seed))
+  return _read(path, config_of(budget, name, seed))
 
 
-def _read(path: pathlib.Path, wanted: Any) -> dict[str, Any] | None:
-  """A report.json, if it is there."""
+def read_report(
+  path: pathlib.Path, is_wanted: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any] | None:
+  """A report.json, if it is there.
+
+  Raises:
+    UserError: it cannot be read, or is not the one that is wanted.
+  """
   try:
     report = json.loads(path.read_bytes())
+    wanted = is_wanted(report)
   except FileNotFoundError:
     return None
-  except ValueError as e:
+  except (ValueError, KeyError, TypeError) as e:
     raise UserError(f"{path}: cannot be read ({e}); delete it") from e
-  if not _is_of(report["config"], wanted):
+  if not wanted:
     raise UserError(
       f"{path}: is of other settings; keep these pages apart with --results "
       "and --work, or delete it to have it made again"
     )
   return report
+
+
+def _read(path: pathlib.Path, wanted: Any) -> dict[str, Any] | None:
+  return read_report(path, lambda report: _is_of(report["config"], wanted))
 
 
 def _is_of(found: dict[str, Any], wanted: Any) -> bool:
@@ -292,7 +304,7 @@ def make(budget: Budget, name: str) -> list[str]:
     if _report(budget, name, seed):
       continue
     workdir = budget.workdirs / name / f"seed-{seed}"
-    if not _read(workdir / "report.json", _config(budget, name, seed)):
+    if not _read(workdir / "report.json", config_of(budget, name, seed)):
       problem = _run(budget, name, seed, workdir)
       if problem:
         problems.append(problem)
@@ -308,7 +320,7 @@ def make(budget: Budget, name: str) -> list[str]:
 def _run(budget: Budget, name: str, seed: int, workdir: pathlib.Path) -> str:
   """Runs the command of a run; returns why it failed, or ""."""
   try:
-    content = load_corpus(_config(budget, name, seed).data).content_hash
+    content = load_corpus(config_of(budget, name, seed).data).content_hash
   except UserError as e:
     return str(e)
   _take_finished_tasks(budget, name, seed, workdir, content)
@@ -339,7 +351,7 @@ def _take_finished_tasks(
   budget: Budget, name: str, seed: int, workdir: pathlib.Path, content: str
 ) -> None:
   """Spares the training of a task that another run has trained just so."""
-  config = _config(budget, name, seed)
+  config = config_of(budget, name, seed)
   for task in SYSTEMS[config.system].task_names:
     wanted = _task_key(config, task)
     if (workdir / task).exists() or wanted is None:
@@ -349,7 +361,7 @@ def _take_finished_tasks(
       finished = (other / "report.json").exists() and (other / task).exists()
       if not finished or other_run not in RUNS:
         continue
-      theirs = _config(budget, other_run, int(other.name[5:]))
+      theirs = config_of(budget, other_run, int(other.name[5:]))
       # What the folder says must be what the name says.
       found = json.loads((other / "config.json").read_bytes())
       if found["content_hash"] != content or not _is_of(found, theirs):

@@ -1,7 +1,7 @@
 """What all tasks have in common."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from flax import linen as nn
@@ -16,6 +16,23 @@ from splitner_jax.tasks.decoding import Decoding
 ForwardFn = Callable[[Examples], np.ndarray]
 """A forward pass with its parameters: examples in, logits of their targets out,
 float32[M, C]."""
+
+
+class Decision(NamedTuple):
+  """An answer of one task about some words, and how sure it is of it.
+
+  Attributes:
+    task: its name.
+    start, end: words; `end` is exclusive.
+    answer: the label of a word, or the type of a span.
+    probability: of the answer, given all that was decided before.
+  """
+
+  task: str
+  start: int
+  end: int
+  answer: str
+  probability: float
 
 
 class Task(Protocol):

@@ -13,16 +13,21 @@ from splitner_jax.inputs.ragged import flat_ranges, offsets
 from splitner_jax.inputs.tokenizer import (
   TokenizedWords,
   Tokenizer,
-  stitch,
   windows,
 )
 from splitner_jax.models.heads import TokenClassifier
 from splitner_jax.models.transformer import EncoderConfig
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Json
-from splitner_jax.tasks.base import ForwardFn, check_room, log_softmax
+from splitner_jax.tasks.base import (
+  Decision,
+  ForwardFn,
+  check_room,
+  log_softmax,
+)
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.overlaps import resolve_overlaps_by_score
+from splitner_jax.tasks.words import word_logits
 
 LABELS_ON = ("first_subtoken", "all_tokens")
 """The values of `labels_on`."""
@@ -260,59 +265,54 @@ class TokenTask:
       sentences: that were encoded.
       outside_bias: see `Decoding`.
     """
-    # An example for each question, unless a sentence has several windows.
-    parts: dict[tuple[int, int], list[tuple[int, np.ndarray]]] = {}
-    seen: dict[int, int] = {}
     found: list[list[ScoredSpan]] = [[] for _ in sentences]
-    for index, (i, first) in enumerate(
-      zip(
-        examples.sentences.tolist(), examples.first_words.tolist(), strict=True
-      )
-    ):
-      if not first:
-        seen[i] = seen.get(i, -1) + 1
-      part = first, logits[examples.target_slice(index)]
-      parts.setdefault((i, seen[i]), []).append(part)
-    for (i, q), pieces in parts.items():
-      words = len(sentences[i].words)
-      spans = self._spans(stitch(pieces, words), outside_bias)
+    for i, q, logits_WxC in word_logits(examples, logits, sentences):
+      spans = self._spans(logits_WxC, outside_bias)
       if self.asked:
         spans = [span._replace(label=self.asked[q]) for span in spans]
       found[i] += spans
     return found
 
-  def count_truncated(
-    self, sentences: Sequence[Sentence], examples: Examples
-  ) -> int:
-    """How many gold mentions have a word that no window holds.
+  def decisions(
+    self,
+    examples: Examples,
+    logits: np.ndarray,
+    sentences: Sequence[Sentence],
+    outside_bias: float = 0.0,
+  ) -> list[list[Decision]]:
+    """The label that `decode` gives to each word, question by question.
 
     Args:
-      sentences: any number.
-      examples: what `encode` made of them.
+      examples, logits, sentences, outside_bias: of `decode`.
     """
-    held: list[set[int]] = [set() for _ in sentences]
-    for i, first, count in zip(
-      examples.sentences.tolist(),
-      examples.first_words.tolist(),
-      examples.target_counts.tolist(),
-      strict=True,
-    ):
-      held[i].update(range(first, first + count))
-    return sum(
-      not held[i].issuperset(range(span.start, span.end))
-      for i, sentence in enumerate(sentences)
-      for span in sentence.spans
-    )
+    decided: list[list[Decision]] = [[] for _ in sentences]
+    for i, q, logits_WxC in word_logits(examples, logits, sentences):
+      labels, biased_WxC = self._labels(logits_WxC, outside_bias)
+      best = np.exp(log_softmax(biased_WxC))[np.arange(len(labels)), labels]
+      about = f"{self.asked[q]}: " if self.asked else ""
+      decided[i] += [
+        Decision(self.name, w, w + 1, about + self.scheme.labels[label], score)
+        for w, (label, score) in enumerate(
+          zip(labels.tolist(), best.tolist(), strict=True)
+        )
+      ]
+    return decided
+
+  def _labels(
+    self, logits_WxC: np.ndarray, outside_bias: float
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """The likeliest label of each word, and the logits that say so."""
+    biased_WxC = logits_WxC.copy()
+    biased_WxC[:, 0] += outside_bias
+    return biased_WxC.argmax(axis=-1), biased_WxC
 
   def _spans(
     self, logits_WxC: np.ndarray, outside_bias: float
   ) -> list[ScoredSpan]:
-    logits_WxC = logits_WxC.copy()
-    logits_WxC[:, 0] += outside_bias
-    labels = logits_WxC.argmax(axis=-1)
+    labels, biased_WxC = self._labels(logits_WxC, outside_bias)
     if not labels.any():
       return []
-    best = log_softmax(logits_WxC)[np.arange(len(labels)), labels]
+    best = log_softmax(biased_WxC)[np.arange(len(labels)), labels]
     return [
       ScoredSpan(*span, float(np.exp(best[span.start : span.end].mean())))
       for span in self.scheme.decode(labels.tolist())

@@ -25,7 +25,7 @@ from splitner_jax.runtime.progress import bar as progress_bar
 from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.tasks import Task
 from splitner_jax.tasks.decoding import Decoding
-from splitner_jax.training import curves, losses, optimizer, sizes
+from splitner_jax.training import curves, losses, optimizer, replacing, sizes
 from splitner_jax.training.agreement import Agreement, Wishes
 from splitner_jax.training.checkpoints import Checkpoints
 from splitner_jax.training.progress import Stopwatch, fresh_progress
@@ -150,6 +150,10 @@ def prepare(
   task: Task, settings: ConfigDict, sentences: Sequence[Sentence]
 ) -> Setup:
   """Examples, batches and optimizer of a task; see `train` below."""
+  if settings.replace_mentions:
+    sentences = replacing.with_replaced(
+      sentences, settings.replace_mentions, settings.seed
+    )
   examples, lost = task.training_examples(sentences)
   if not len(examples):
     raise UserError(

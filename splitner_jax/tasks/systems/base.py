@@ -10,7 +10,7 @@ import numpy as np
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.runtime.types import Json
-from splitner_jax.tasks.base import ForwardFn
+from splitner_jax.tasks.base import Decision, ForwardFn
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.mentions import MentionTask
 from splitner_jax.tasks.source import TaskSource
@@ -22,8 +22,6 @@ Tasks = Mapping[str, Any]
 Forwards = Mapping[str, ForwardFn]
 """The forward pass of each task, with its parameters."""
 Mentions = list[list[ScoredSpan]]
-
-Reading = TypeVar("Reading")
 
 
 class Prediction(NamedTuple):
@@ -77,6 +75,9 @@ class DetectionReading:
   sentences: Sequence[Sentence]
   examples: Examples
   logits: np.ndarray
+
+
+Reading = TypeVar("Reading", bound=DetectionReading)
 
 
 class SystemKind(abc.ABC, Generic[Reading]):
@@ -179,6 +180,23 @@ class SystemKind(abc.ABC, Generic[Reading]):
     """
     del tasks, reading, decoding
     return [[None for _ in row] for row in mentions]
+
+  def decisions(
+    self, tasks: Tasks, reading: Reading, decoding: Decoding
+  ) -> list[list[Decision]]:
+    """All that `decode` decides about each sentence, before any is dropped.
+
+    Each is independent of the others given those of the steps before, so that
+    the product of their probabilities is that of the whole answer.
+
+    Args:
+      tasks: of the system.
+      reading: of `read`.
+      decoding: its outside bias is one that `read` was told of.
+    """
+    return self.detection(tasks).decisions(
+      reading.examples, reading.logits, reading.sentences, decoding.outside_bias
+    )
 
   def type_logits(
     self, tasks: Tasks, reading: Reading, decoding: Decoding

@@ -9,6 +9,7 @@ import numpy as np
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.runtime.types import Json
+from splitner_jax.tasks.base import Decision
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.from_settings import span_detection
 from splitner_jax.tasks.mentions import (
@@ -145,6 +146,22 @@ class TwoStepSystem(SystemKind[TwoStepReading]):
       ]
       for row in mentions
     ]
+
+  def decisions(
+    self, tasks: Tasks, reading: TwoStepReading, decoding: Decoding
+  ) -> list[list[Decision]]:
+    """See `SystemKind.decisions`: labels of all words, types of all spans."""
+    classifier: MentionTask = tasks["classifier"]
+    types = classifier.classes(reading.type_logits, decoding.temperature)
+    decided = super().decisions(tasks, reading, decoding)
+    for found, spans, rows in zip(
+      decided, self.detect(tasks, reading, decoding), reading.rows, strict=True
+    ):
+      for start, end, *_ in spans:
+        found.append(
+          Decision(classifier.name, start, end, *types[rows[start, end]])
+        )
+    return decided
 
   def component_scores(
     self, tasks: Tasks, forwards: Forwards, sentences: Sequence[Sentence]
