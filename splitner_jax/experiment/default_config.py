@@ -136,7 +136,10 @@ def _token_task() -> config_dict.ConfigDict:
   # Labels of the words of a mention: BO, BIO, BIOE or BIOES.
   task.scheme = "BIOE"
   # Features beside the encoder: none, char, pattern, both; with parts of
-  # speech, where the data has them: both+pos.
+  # speech, where the data has them: both+pos. Kept for the paper's question
+  # whether others help, and not because they do: shape (the pattern of the
+  # whole word, in place of pattern), affix, capitals, gazetteer (the mentions
+  # of the training text), such as both+affix or char+shape.
   task.features = "both"
   # What the loss is put on: first_subtoken of each word, or all_tokens
   # (question and special tokens too) as in the reference.

@@ -54,7 +54,7 @@ class TwoStepSystem(SystemKind[TwoStepReading]):
   def make(self, source: TaskSource) -> AnyTask:
     given = source.settings, source.encoder, source.tokenizer
     if source.name == self.detection_task:
-      return span_detection(*given, source.head, source.pos_tags)
+      return span_detection(*given, source.head, source.sentences)
     return span_classification(*given, source.types(one_label_each=True))
 
   def read(
