@@ -112,6 +112,7 @@ _MENTION = {
 }
 _OF_KINDS: dict[str, Json] = {
   "token": _object(_TOKEN, _NOT_ALWAYS),
+  "group": _object(_TOKEN, _NOT_ALWAYS),
   "type questions": _object(_TOKEN | {"asked": _ASKED}, _NOT_ALWAYS),
   "mention": _object(_MENTION),
 }

@@ -267,7 +267,7 @@ class CategoryFeature(nn.Module):
     )
     # The columns' embeddings stand behind each other.
     first_K = np.cumsum((0, *self.sizes[:-1]))
-    x_MxKxE = embedding[ids_MxK + first_K]
+    x_MxKxE = embedding[ids_MxK + first_K[None]]
     return Dropout(self.dropout)(
       x_MxKxE.reshape(len(ids_MxK), -1), deterministic
     )

@@ -52,6 +52,7 @@ def span_detection(
   tokenizer: Tokenizer,
   head: CheckpointHead | None = None,
   sentences: Sequence[Sentence] = (),
+  types: Sequence[str] = (),
 ) -> TokenTask:
   """The first step: finds mentions, whatever their type (section 2.1).
 
@@ -62,12 +63,14 @@ def span_detection(
     head: of a checkpoint of the paper's authors, whose rules then hold; it
       decides the features and the number of labels.
     sentences: of the training data, in which features of words count.
+    types: what its labels say of a mention; none in the paper.
   """
   return _token_task(
     "detector",
     settings,
     encoder,
     tokenizer,
+    types=tuple(types),
     questions=(tuple(settings.question.split()),),
     head=head,
     sentences=sentences,

@@ -212,11 +212,6 @@ class TokenTask:
         at, size = at + offset[row], int(starts[-1])
       labels[at : at + size] = self.scheme.encode(spans, size)
 
-    # Which word each token is of.
-    word_of = np.full(len(tokens.ids), -1)
-    places = flat_ranges(tokens.token_offsets[:-1] + offset, stop - start)
-    sizes = words.words[flat_words + 1] - words.words[flat_words]
-    word_of[places] = np.repeat(flat_words - words.lists[n], sizes)
     examples = Examples(
       tokens.token_offsets,
       tokens.ids,
@@ -234,6 +229,13 @@ class TokenTask:
       owners.astype(np.int32),
       table[:, 2].astype(np.int32),
     )
+    if not self.reading:
+      return examples, lost
+    # Which word each token is of.
+    word_of = np.full(len(tokens.ids), -1, np.int32)
+    places = flat_ranges(tokens.token_offsets[:-1] + offset, stop - start)
+    sizes = words.words[flat_words + 1] - words.words[flat_words]
+    word_of[places] = np.repeat(flat_words - words.lists[n], sizes)
     counted = training or counted
     return self.reading.add(examples, sentences, word_of, counted=counted), lost
 

@@ -95,6 +95,10 @@ class WordReading:
       "shape" in names,
     )
 
+  def __bool__(self) -> bool:
+    """Whether anything is."""
+    return bool(self.pos_tags or self.features or self.whole_words)
+
   @property
   def sizes(self) -> tuple[int, ...]:
     """Of each column, one more than its largest number."""
