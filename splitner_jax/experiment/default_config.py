@@ -146,8 +146,9 @@ def _token_task() -> config_dict.ConfigDict:
   # Features beside the encoder: none, char, pattern, both; with parts of
   # speech, where the data has them: both+pos. Kept for the paper's question
   # whether others help, and not because they do: shape (the pattern of the
-  # whole word, in place of pattern), affix, capitals, gazetteer (the mentions
-  # of the training text), such as both+affix or char+shape.
+  # whole word, in place of pattern), affix, capitals, gazetteer (of the
+  # training text's mentions, which the model's folder then holds, as it holds
+  # the words for capitals), such as both+affix or char+shape.
   task.features = "both"
   # What the loss is put on: first_subtoken of each word, or all_tokens
   # (question and special tokens too) as in the reference.

@@ -43,12 +43,13 @@ class WordFeature(abc.ABC):
     return dataclasses.asdict(self)
 
 
-def counts_schema(count: Json) -> Json:
-  """JSON Schema of a feature's fields that are `counts` alone, of texts."""
+def counts_schema(*names: str) -> Json:
+  """JSON Schema of a feature whose fields are counts of texts."""
+  count = {"type": "integer", "minimum": 1}
   counts = {"type": "object", "additionalProperties": count}
   return {
     "type": "object",
-    "properties": {"counts": counts},
-    "required": ["counts"],
+    "properties": dict.fromkeys(names, counts),
+    "required": [*names],
     "additionalProperties": False,
   }

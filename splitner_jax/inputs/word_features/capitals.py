@@ -9,7 +9,7 @@ from splitner_jax.data.sentences import Sentence
 from splitner_jax.inputs.word_features.base import WordFeature, counts_schema
 from splitner_jax.runtime.types import Json
 
-_SHARES = 5  # None, up to a third, to two thirds, less than all, all.
+_SHARES = 5  # None, below a third, below two thirds, below all, all.
 _CASES = 5
 
 
@@ -25,7 +25,7 @@ def _case(word: str) -> int:
 
 
 def _share(some: int, of_all: int) -> int:
-  """Which fifth a share is, from 1 on."""
+  """Which of these a share is, from 1 on."""
   if some in (0, of_all):
     return _SHARES if some else 1
   return 2 + 3 * some // of_all
@@ -35,10 +35,12 @@ def _is_capitalised(word: str) -> bool:
   return word[:1].isupper()
 
 
-def _counts(sentence: Sentence) -> Counter[tuple[str, bool]]:
-  """How often each word is capitalised or not; the first says nothing."""
+def _counts(sentence: Sentence, *, capital: bool) -> Counter[str]:
+  """How often a word has a capital or none; the first word says nothing."""
   return Counter(
-    (word.lower(), _is_capitalised(word)) for word in sentence.words[1:]
+    word.lower()
+    for word in sentence.words[1:]
+    if _is_capitalised(word) == capital
   )
 
 
@@ -48,41 +50,41 @@ class Capitals(WordFeature):
   and of the word's occurrences in the training text, where it has any.
 
   Attributes:
-    counts: of a word in lower case, how often it has no capital and how often
-      it has one, first words of sentences apart.
+    small, capital: how often a word, in lower case, has no capital and one,
+      first words of sentences apart.
   """
 
-  counts: Mapping[str, Sequence[int]]
+  small: Mapping[str, int]
+  capital: Mapping[str, int]
 
   sizes: ClassVar[tuple[int, ...]] = (1 + _CASES, 1 + _SHARES, 2 + _SHARES)
-  schema: ClassVar[Json] = counts_schema(
-    {
-      "type": "array",
-      "items": {"type": "integer", "minimum": 0},
-      "minItems": 2,
-      "maxItems": 2,
-    }
-  )
+  schema: ClassVar[Json] = counts_schema("small", "capital")
 
   @classmethod
   def fit(cls, sentences: Sequence[Sentence]) -> Self:
-    total: dict[str, list[int]] = {}
+    small: Counter[str] = Counter()
+    capital: Counter[str] = Counter()
     for sentence in sentences:
-      for (word, capital), count in _counts(sentence).items():
-        total.setdefault(word, [0, 0])[capital] += count
-    return cls(total)
+      small.update(_counts(sentence, capital=False))
+      capital.update(_counts(sentence, capital=True))
+    return cls(dict(small), dict(capital))
 
   def numbers(
     self, sentence: Sentence, *, counted: bool
   ) -> list[tuple[int, ...]]:
-    words = [w for w in sentence.words if _case(w) > 1]
-    here = _share(sum(map(_is_capitalised, words)), max(len(words), 1))
-    own = _counts(sentence) if counted else Counter()
+    with_letters = [w for w in sentence.words if _case(w) > 1]
+    here = _share(
+      sum(map(_is_capitalised, with_letters)), max(len(with_letters), 1)
+    )
+    own_small, own_capital = (
+      _counts(sentence, capital=c) if counted else Counter()
+      for c in (False, True)
+    )
     numbers: list[tuple[int, ...]] = []
     for word in sentence.words:
       key = word.lower()
-      small, large = self.counts.get(key, (0, 0))
-      small, large = small - own[key, False], large - own[key, True]
-      known = 1 + _share(large, small + large) if small + large else 1
+      capital = self.capital.get(key, 0) - own_capital[key]
+      total = capital + self.small.get(key, 0) - own_small[key]
+      known = 1 + _share(capital, total) if total else 1
       numbers.append((_case(word), here, known))
     return numbers

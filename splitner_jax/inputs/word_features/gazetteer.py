@@ -35,7 +35,7 @@ class Gazetteer(WordFeature):
   counts: Mapping[str, int]
 
   sizes: ClassVar[tuple[int, ...]] = (1 + _LAST, 2 + len(_OFTEN))
-  schema: ClassVar[Json] = counts_schema({"type": "integer", "minimum": 1})
+  schema: ClassVar[Json] = counts_schema("counts")
 
   @classmethod
   def fit(cls, sentences: Sequence[Sentence]) -> Self:
