@@ -252,6 +252,26 @@ def test_numbers_of_words(devices: int) -> None:
   assert np.count_nonzero(flat) == words.size
 
 
+def test_patterns_of_other_texts_than_the_tokens() -> None:
+  """As of whole words: in the tables of training and those of inference."""
+  plain = _examples([5, 9, 3])
+  other = np.random.default_rng(1).permutation(plain.texts)
+  examples = dataclasses.replace(plain, patterns=other)
+  [placement] = _placements(plain, Shape(_LAYOUTS[0], 50, (0, 0), (20, 20)))
+  batch, expected = (
+    _batcher(each, ("pattern",)).assemble(placement)
+    for each in (examples, dataclasses.replace(plain, texts=other))
+  )
+  for name, array in expected.arrays.items():
+    np.testing.assert_array_equal(batch.arrays[name], array)
+  batch, expected = (
+    Batcher(each, ("char", "pattern"), None, 0, 1).assemble(placement).texts
+    for each in (examples, dataclasses.replace(plain, texts=other))
+  )
+  np.testing.assert_array_equal(batch["pattern"], expected["pattern"])
+  assert (batch["char"] != expected["char"]).any()
+
+
 def test_examples_without_ranges_and_without_targets() -> None:
   examples = _examples([4, 9, 2, 7])
   # The second and the last have none.
