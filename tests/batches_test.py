@@ -235,6 +235,43 @@ def test_one_target_each(devices: int) -> None:
   check_batch(batch, placement, batcher)
 
 
+@pytest.mark.parametrize("devices", [1, 2])
+def test_numbers_of_words(devices: int) -> None:
+  examples = _examples([5, 9, 3, 8, 12])
+  count = len(examples.targets)
+  words = np.arange(3, 3 + 2 * count, dtype=np.int32).reshape(count, 2)
+  examples = dataclasses.replace(examples, words=words)
+  batcher = _batcher(examples, (), devices)
+  [placement] = _placements(examples, Shape(_LAYOUTS[0], 50))
+  batch = batcher.assemble(placement)
+  ids = batch.arrays["word_ids"]
+  assert ids.shape == (*batch.arrays["targets"].shape, 2)
+  flat = ids.reshape(-1, 2)
+  np.testing.assert_array_equal(flat[batch.places], words[batch.targets])
+  # And 0 of padding.
+  assert np.count_nonzero(flat) == words.size
+
+
+def test_patterns_of_other_texts_than_the_tokens() -> None:
+  """As of whole words: in the tables of training and those of inference."""
+  plain = _examples([5, 9, 3])
+  other = np.random.default_rng(1).permutation(plain.texts)
+  examples = dataclasses.replace(plain, patterns=other)
+  [placement] = _placements(plain, Shape(_LAYOUTS[0], 50, (0, 0), (20, 20)))
+  batch, expected = (
+    _batcher(each, ("pattern",)).assemble(placement)
+    for each in (examples, dataclasses.replace(plain, texts=other))
+  )
+  for name, array in expected.arrays.items():
+    np.testing.assert_array_equal(batch.arrays[name], array)
+  batch, expected = (
+    Batcher(each, ("char", "pattern"), None, 0, 1).assemble(placement).texts
+    for each in (examples, dataclasses.replace(plain, texts=other))
+  )
+  np.testing.assert_array_equal(batch["pattern"], expected["pattern"])
+  assert (batch["char"] != expected["char"]).any()
+
+
 def test_examples_without_ranges_and_without_targets() -> None:
   examples = _examples([4, 9, 2, 7])
   # The second and the last have none.

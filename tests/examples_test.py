@@ -103,6 +103,8 @@ def test_take() -> None:
     parts=rng.integers(0, 9, len(examples.ids)).astype(np.int16),
     first_words=rng.permutation(30).astype(np.int32),
     asked=rng.permutation(len(examples.targets)).astype(np.int32),
+    words=rng.integers(0, 99, (len(examples.targets), 2)).astype(np.int32),
+    patterns=rng.integers(0, 7, len(examples.ids)).astype(np.int32),
   )
   # Several times, in any order, and none at all.
   for indices in (rng.integers(0, 30, 50), rng.permutation(30), [3], []):
@@ -113,6 +115,14 @@ def test_take() -> None:
       asked = taken.asked[taken.target_slice(i)]
       expected = examples.asked[examples.target_slice(index)]
       assert asked.tolist() == expected.tolist()
+      words = taken.words[taken.target_slice(i)]
+      expected = examples.words[examples.target_slice(index)]
+      assert words.tolist() == expected.tolist()
+      tokens, old = (
+        slice(*x.token_offsets[j : j + 2].tolist())
+        for x, j in ((taken, i), (examples, index))
+      )
+      assert (taken.patterns[tokens] == examples.patterns[old]).all()
     assert len(taken.ids) == taken.token_offsets[-1]
     assert len(taken.targets) == taken.target_offsets[-1]
     for field in dataclasses.fields(Examples):

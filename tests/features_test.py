@@ -201,11 +201,18 @@ def test_texts_of_tables_are_those_of_training(
   )
 
 
-def test_dropout_of_parts_of_speech() -> None:
-  module = features.PosFeature(3, dropout=0.5)
-  ids = np.ones(80, np.int32)
-  embedding = np.full((3, features.POS_SIZE), 2.0, np.float32)
+def test_dropout_of_categories() -> None:
+  module = features.CategoryFeature((3,), 64, dropout=0.5)
+  ids = np.ones((80, 1), np.int32)
+  embedding = np.full((3, 64), 2.0, np.float32)
   params = {"params": {"embedding": embedding}}
   kept = module.apply(params, ids, False, rngs={"dropout": jax.random.key(0)})
   assert set(np.unique(kept)) == {0.0, 4.0}
   assert set(np.unique(module.apply(params, ids, True))) == {2.0}
+
+
+def test_columns_of_categories_are_apart() -> None:
+  module = features.CategoryFeature((2, 3), 2)
+  params = {"embedding": np.arange(10.0).reshape(5, 2)}
+  found = module.apply({"params": params}, np.array([[1, 0], [0, 2]]), True)
+  assert found.tolist() == [[2, 3, 4, 5], [0, 1, 8, 9]]

@@ -91,6 +91,9 @@ _KINDS = {
   "splitner": {
     "detector": ("token", _TOKEN), "classifier": ("mention", _MENTION),
   },
+  "hierarchical": {
+    "detector": ("group", _TOKEN), "classifier": ("mention", _MENTION),
+  },
   "single_seqtag": {"tagger": ("token", _TOKEN)},
   "single_qa": {"tagger": ("type questions", _TOKEN | {"asked"})},
 }  # fmt: skip

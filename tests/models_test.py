@@ -256,6 +256,35 @@ def test_features_reach_the_logits(feature: str) -> None:
     )
 
 
+def test_numbers_of_words_reach_the_logits() -> None:
+  module = dataclasses.replace(_TAGGER, word_sizes=(4, 7))
+  examples = _examples(module)
+  words = np.zeros((len(examples.targets), 2), np.int32)
+  examples = dataclasses.replace(examples, words=words)
+  [batch] = _pack(module, examples, ((9, 21),))
+  arrays = _arrays(batch)
+  shapes = jax.eval_shape(
+    lambda key: module.init(key, arrays, batch.layout), jax.random.key(0)
+  )
+  params = _randomise(shapes["params"], 0.3)
+  assert params["words"]["embedding"].shape == (11, features.WORD_SIZE)
+  before, _ = _apply(module, params, arrays, batch.layout)
+  for column in range(2):
+    ids = arrays["word_ids"].copy()
+    ids[5, column] = 3
+    after, shown = _apply(
+      module, params, {**arrays, "word_ids": ids}, batch.layout
+    )
+    changed = np.abs(before - after).max(axis=-1) > 1e-6
+    assert np.flatnonzero(changed).tolist() == [5]
+    read = shown["classifier_input"][5, -2 * features.WORD_SIZE :].reshape(
+      2, -1
+    )
+    np.testing.assert_array_equal(
+      read[column], params["words"]["embedding"][4 * column + 3]
+    )
+
+
 @pytest.mark.parametrize("module", [_CLS, _MENTION, _SPAN])
 def test_what_a_classifier_reads(module: PooledClassifier) -> None:
   batch = _pack(module, _examples(module), ((3, 21),))[0]

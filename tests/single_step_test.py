@@ -224,7 +224,7 @@ def test_sentences_times_types_are_columns(task, training):
     for field in dataclasses.fields(examples)
   }
   assert len(columns.pop("distinct")) < 100
-  for name in ("ranges", "pos", "asked"):
+  for name in ("ranges", "pos", "asked", "words", "patterns"):
     assert columns.pop(name) is None
   assert sum(column.nbytes for column in columns.values()) < 500 * 6000
 
@@ -311,7 +311,7 @@ def test_parts_of_speech(tokenizer):
     settings("detector", question="what ?", features="both+pos"),
     ENCODER,
     tokenizer,
-    pos_tags=("NN", "VB"),
+    sentences=[Sentence(("a", "b"), pos=("VB", "NN"))],
   )
   assert task.features == ("char", "pattern", "pos")
   assert task.model.pos_vocab_size == 3

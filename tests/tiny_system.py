@@ -21,10 +21,13 @@ from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.models.shapes import parameter_shapes
 from splitner_jax.runtime import devices
 from splitner_jax.tasks.decoding import Decoding
+from splitner_jax.tasks.source import TaskSource
 from splitner_jax.tasks.systems import SYSTEMS, Steps
 from tests import tiny
 
 TYPES = ("location", "person", "thing")
+GROUPS = "location,thing;person"
+"""Of the types, for the system hierarchical."""
 
 
 def make(
@@ -32,6 +35,7 @@ def make(
   *,
   kind: str = "splitner",
   features: str = "none",
+  sentences: Sequence[Sentence] = (),
   same_tokenizer: bool = True,
   **classifier: Any,
 ) -> NerModel:
@@ -41,12 +45,14 @@ def make(
     folder: gets a backbone for each task.
     kind: of the system.
     features: of the task that labels words.
+    sentences: of the training data.
     same_tokenizer: whether the classifier's is the detector's.
     **classifier: fields of the classifier's part of the config.
   """
   config = common.get_config()
   config.classifier.update(classifier)
   config.detector.features = config.tagger.features = features
+  config.detector.groups = GROUPS
   parts: dict[str, tasks.AnyTask] = {}
   for name in SYSTEMS[kind].task_names:
     source = tiny.make_backbone(folder / name)
@@ -58,15 +64,17 @@ def make(
       path.write_text(json.dumps(fields))
     backbone = pretrained.read_backbone(str(source))
     tokenizer = Tokenizer(str(source), backbone.family.pairs, 200)
-    given = task_settings(config, name), backbone.encoder, tokenizer
-    if name == "detector":
-      parts[name] = tasks.span_detection(*given)
-    elif name == "classifier":
-      parts[name] = tasks.span_classification(*given, TYPES)
-    elif kind == "single_seqtag":
-      parts[name] = tasks.sequence_tagging(*given, TYPES)
-    else:
-      parts[name] = tasks.type_questions(*given, TYPES, {})
+    parts[name] = SYSTEMS[kind].make(
+      TaskSource(
+        name,
+        task_settings(config, name),
+        backbone,
+        tokenizer,
+        TYPES,
+        {},
+        sentences,
+      )
+    )
   rng = np.random.default_rng(3)
   params = {}
   for name, task in parts.items():
@@ -74,7 +82,7 @@ def make(
       key: rng.normal(key.endswith("scale"), 0.3, shape).astype(np.float32)
       for key, shape in parameter_shapes(task.model).items()
     }
-    if name == "detector":
+    if name == "detector" and kind == "splitner":
       # So that labels of all kinds win somewhere.
       flat["classifier/bias"] -= np.array([-0.8, 0.6, 2.4, -1.1], np.float32)
     params[name] = devices.replicate(

@@ -14,6 +14,7 @@ from splitner_jax.experiment import run, seeds
 from splitner_jax.runtime.buckets import DISK
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks import MentionTask
+from splitner_jax.tasks.systems import SYSTEMS
 from splitner_jax.training.checkpoints import Checkpoints
 from tests import tiny
 
@@ -82,6 +83,16 @@ _SLOW = [
   ("single_seqtag", "tagger", {"tagger.scheme": "BIOES", **_LONGER}),
   ("single_qa,paper", "tagger", _LONGER),
   ("single_qa", "tagger", {}),
+  (
+    None,
+    "detector",
+    {
+      "system": "hierarchical",
+      "detector.groups": "person;location",
+      "detector.features": "char+shape+affix+capitals+gazetteer",
+      **_LONGER,
+    },
+  ),
 ]
 
 
@@ -112,8 +123,7 @@ def test_a_system_from_start_to_use(
     assert (workdir / f"errors-{split}.png").exists()
   merged = result["test"]["reference_protocol"]["sentences"]
   assert merged == 12 or not single
-  title = {"single_qa": "Single(QA)", "single_seqtag": "Single(SeqTag)"}
-  name = title.get((variant or "").split(",")[0], "SplitNER")
+  name = SYSTEMS[config.system].title
   assert f"# {name} on wnut17" in (workdir / "report.md").read_text()
   assert f"# {name} on wnut17" in (workdir / "model" / "README.md").read_text()
 

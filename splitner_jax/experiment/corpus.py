@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from splitner_jax.data import check, corpora
+from splitner_jax.data.corpora import finer_types
 
 
 def load_corpus(data: ConfigDict) -> corpora.Corpus:
@@ -23,6 +24,8 @@ def load_corpus(data: ConfigDict) -> corpora.Corpus:
     )
   else:
     corpus = corpora.load(data.name, data.dir)
+  if data.split_types:
+    corpus = finer_types.by_length(corpus)
   return corpus.limited(data.limit) if data.limit else corpus
 
 

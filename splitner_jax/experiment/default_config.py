@@ -6,7 +6,8 @@ from ml_collections import config_dict
 def get_config() -> config_dict.ConfigDict:
   """The defaults: the paper's recipe, with fewer epochs."""
   config = config_dict.ConfigDict()
-  # splitner; the baselines single_seqtag and single_qa use `tagger` below.
+  # splitner; the baselines single_seqtag and single_qa use `tagger` below;
+  # hierarchical, whose detector also says a group of types, see its `groups`.
   config.system = "splitner"
   # A folder, a hub id, or `minilm`, the small one that the set-up brings.
   config.backbone = "bert-base-uncased"
@@ -87,6 +88,9 @@ def get_config() -> config_dict.ConfigDict:
   config.data.pos_column = config_dict.placeholder(int)
   # Train on so many sentences only; 0: on all.
   config.data.limit = 0
+  # Whether each type is three, by the number of words of its mentions: 1, 2 or
+  # more. Kept for the question of what many types cost.
+  config.data.split_types = False
   # Names of types for Single(QA)'s questions: GPE=country or city;ORG=...
   config.data.type_names = ""
 
@@ -95,6 +99,10 @@ def get_config() -> config_dict.ConfigDict:
   config.detector.question = (
     "Extract important entity spans from the following text ."
   )
+
+  # The groups of types of the system hierarchical, such as PER,ORG;GPE; each
+  # type is in one. Kept for the question whether they help to find mentions.
+  config.detector.groups = ""
 
   config.classifier = _task()
   # See LOSSES in splitner_jax/training/losses.py. The paper has dice, which
@@ -146,7 +154,11 @@ def _token_task() -> config_dict.ConfigDict:
   # Labels of the words of a mention: BO, BIO, BIOE or BIOES.
   task.scheme = "BIOE"
   # Features beside the encoder: none, char, pattern, both; with parts of
-  # speech, where the data has them: both+pos.
+  # speech, where the data has them: both+pos. Kept for the paper's question
+  # whether others help, and not because they do: shape (the pattern of the
+  # whole word, in place of pattern), affix, capitals, gazetteer (of the
+  # training text's mentions, which the model's folder then holds, as it holds
+  # the words for capitals), such as both+affix or char+shape.
   task.features = "both"
   # What the loss is put on: first_subtoken of each word, or all_tokens
   # (question and special tokens too) as in the reference.

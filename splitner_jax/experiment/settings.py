@@ -119,6 +119,8 @@ def check_given(config: ConfigDict, fields: Sequence[str]) -> None:
       why = f"config.seeds is {config.seeds}"
     elif field == "classifier.folds" and not config.classifier.none_class:
       why = "config.classifier.none_class is off"
+    elif field == "detector.groups" and config.system != "hierarchical":
+      why = f"config.system is {config.system}"
     if why:
       raise UserError(f"--config.{field}: is not read, for {why}; leave it out")
 

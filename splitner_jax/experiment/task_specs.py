@@ -25,7 +25,6 @@ from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Tree
 from splitner_jax.tasks import AnyTask
 from splitner_jax.tasks.decoding import Decoding
-from splitner_jax.tasks.from_settings import pos_tags
 from splitner_jax.tasks.source import TaskSource
 from splitner_jax.tasks.systems import SYSTEMS, SystemKind
 
@@ -137,7 +136,7 @@ def _part(
     tokenizer,
     corpus.types,
     names,
-    pos_tags(corpus.train),
+    corpus.train,
   )
   return TaskSpec(
     SYSTEMS[config.system].make(source), settings, backbone, start

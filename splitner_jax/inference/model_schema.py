@@ -15,12 +15,12 @@ from splitner_jax.data.tags import MODEL_SCHEMES
 from splitner_jax.data.words import check_word, label_fault
 from splitner_jax.inputs.mention_examples import CONTEXTS, PLACES
 from splitner_jax.inputs.questions import MENTION
+from splitner_jax.inputs.word_features.reading import FEATURES, WORD_FEATURES
 from splitner_jax.models.heads import POOLINGS
 from splitner_jax.models.transformer import ACTIVATIONS, EncoderConfig
 from splitner_jax.pretrained import FAMILIES
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Json
-from splitner_jax.tasks.from_settings import FEATURES
 from splitner_jax.tasks.tokens import LABELS_ON
 
 _BOOLEAN = {"type": "boolean"}
@@ -89,7 +89,12 @@ _TOKEN = {
   "pattern_vocab_size": _COUNT,
   "mask_char_padding": _BOOLEAN,
   "pos_vocab_size": _COUNT,
+  "word_features": {
+    "type": "object",
+    "properties": {name: f.schema for name, f in WORD_FEATURES.items()},
+  },
 }
+_NOT_ALWAYS = ("word_features",)
 _ASKED = {
   "type": "array",
   "minItems": 1,
@@ -106,8 +111,9 @@ _MENTION = {
   "positions": {"enum": [*PLACES]},
 }
 _OF_KINDS: dict[str, Json] = {
-  "token": _object(_TOKEN),
-  "type questions": _object(_TOKEN | {"asked": _ASKED}),
+  "token": _object(_TOKEN, _NOT_ALWAYS),
+  "group": _object(_TOKEN, _NOT_ALWAYS),
+  "type questions": _object(_TOKEN | {"asked": _ASKED}, _NOT_ALWAYS),
   "mention": _object(_MENTION),
 }
 

@@ -136,10 +136,12 @@ class Batcher:
       if examples.pos is None:
         raise ValueError("the examples have no parts of speech")
       arrays["pos_ids"] = answers(examples.pos[target_tokens].astype(np.int32))
+    if examples.words is not None:
+      arrays["word_ids"] = answers(examples.words[targets])
     if self.text_keys is None:
       texts = {
         "char": lambda: answers(examples.texts[target_tokens]),
-        "pattern": lambda: column(examples.texts[tokens]),
+        "pattern": lambda: column(examples.pattern_texts[tokens]),
       }
       known = {n: texts[n]() for n in texts if n in self.features}
       return Batch(layout, arrays, places, targets, known)

@@ -61,6 +61,10 @@ class Examples:
     first_words: int32[N] index of the first word that each holds.
     asked: int32[M] which mention each target asks about, counted through all
       sentences; None if targets are words.
+    words: int32[M, K] numbers of `word_features` of each target's word; None if
+      the task does not read them.
+    patterns: int32[T] whose pattern the pattern feature reads at a token, as
+      `texts`; None: the token's own.
   """
 
   token_offsets: np.ndarray
@@ -79,6 +83,8 @@ class Examples:
   sentences: np.ndarray
   first_words: np.ndarray
   asked: np.ndarray | None = None
+  words: np.ndarray | None = None
+  patterns: np.ndarray | None = None
 
   def __len__(self) -> int:
     return len(self.token_offsets) - 1
@@ -92,6 +98,11 @@ class Examples:
   def target_counts(self) -> np.ndarray:
     """int64[N]: targets of each."""
     return np.diff(self.target_offsets)
+
+  @property
+  def pattern_texts(self) -> np.ndarray:
+    """int32[T]: the text of each token's pattern, see `patterns`."""
+    return self.texts if self.patterns is None else self.patterns
 
   def target_slice(self, index: int) -> slice:
     """Where an example's targets are among all of them."""
@@ -144,6 +155,8 @@ class Examples:
       self.sentences[indices],
       self.first_words[indices],
       None if self.asked is None else self.asked[targets],
+      None if self.words is None else self.words[targets],
+      None if self.patterns is None else self.patterns[tokens],
     )
 
 

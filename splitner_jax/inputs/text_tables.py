@@ -128,10 +128,9 @@ class TextKeys:
       tokens: all of them, as places in the columns of the examples.
       targets: those at which the model answers.
     """
-    texts = self._examples.texts
     if name == "char":
-      return texts[targets]
-    return self._pattern_keys[texts[tokens]]
+      return self._examples.texts[targets]
+    return self._pattern_keys[self._examples.pattern_texts[tokens]]
 
   def of_example(self, name: str, index: int) -> np.ndarray:
     examples = self._examples

@@ -1,6 +1,6 @@
-"""Features of tokens: characters, orthographic pattern, part of speech.
+"""Features of tokens: characters, orthographic pattern, categories of words.
 
-Paper, section 2.1, and Table 5 for the part of speech.
+Paper, section 2.1, and Table 5 for the part of speech, a category.
 
 The first two features of a token start from its text alone, so the CNNs run
 once per distinct text of a batch, and the result is gathered to the tokens.
@@ -16,6 +16,7 @@ targets.
 from collections.abc import Mapping, Sequence
 
 import jax
+import numpy as np
 from flax import linen as nn
 from jax import numpy as jnp
 
@@ -29,6 +30,7 @@ EMBEDDING_SIZE = 50
 FILTERS = 16
 OUTPUT_SIZE = 768
 POS_SIZE = 64
+WORD_SIZE = 32
 CHARACTER_WIDTHS = range(1, 6)
 PATTERN_WIDTHS = range(1, 4)
 
@@ -241,19 +243,31 @@ class PatternFeature(nn.Module):
     return Dropout(self.dropout)(hidden_Tx2G[targets_M], deterministic)
 
 
-class PosFeature(nn.Module):
-  """Embedding of the part of speech: POS_SIZE per target.
+class CategoryFeature(nn.Module):
+  """Embeddings of categories: `width` for each column of each target.
 
   Attributes:
-    vocab_size: number of tags, 0 for none included.
+    sizes: of each column, how many ids it has, 0 for none included.
+    width: of an embedding.
+    deviation: of the embeddings at the start. At that of other layers, 0.02,
+      what an id says hardly reaches the logits in a few epochs.
   """
 
-  vocab_size: int
+  sizes: Sequence[int]
+  width: int
+  deviation: float = 0.02
   dropout: float = 0.1
 
   @nn.compact
-  def __call__(self, ids_M: jax.Array, deterministic: bool) -> jax.Array:
+  def __call__(self, ids_MxK: jax.Array, deterministic: bool) -> jax.Array:
     embedding = self.param(
-      "embedding", normal_init, (self.vocab_size, POS_SIZE)
+      "embedding",
+      nn.initializers.normal(self.deviation),
+      (sum(self.sizes), self.width),
     )
-    return Dropout(self.dropout)(embedding[ids_M], deterministic)
+    # The columns' embeddings stand behind each other.
+    first_K = np.cumsum((0, *self.sizes[:-1]))
+    x_MxKxE = embedding[ids_MxK + first_K[None]]
+    return Dropout(self.dropout)(
+      x_MxKxE.reshape(len(ids_MxK), -1), deterministic
+    )

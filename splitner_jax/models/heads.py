@@ -3,9 +3,10 @@
 A batch is a dict of arrays that `inputs.batches` makes. For T tokens: those of
 `transformer.Encoder`; with the feature "pattern" `pattern_index`, int32[T]. For
 M targets: `targets`, int32[M], the tokens at which the model answers; with
-"char" `char_index`, with "pos" `pos_ids`, int32[M]; for all poolings but "cls"
-`ranges`, int32[M, 2], first and end token. The indices are rows of `char_short`
-and `char_long` behind each other, int32[U, W], and the same of "pattern".
+"char" `char_index`, with "pos" `pos_ids`, int32[M]; with features of words
+`word_ids`, int32[M, K]; for all poolings but "cls" `ranges`, int32[M, 2], first
+and end token. The indices are rows of `char_short` and `char_long` behind each
+other, int32[U, W], and the same of "pattern".
 
 Models return float32[M, C] logits, and also sow "hidden" (of all tokens) and
 "classifier_input" (what the last linear layer sees) into the collection
@@ -51,6 +52,7 @@ class TokenClassifier(nn.Module):
     char_vocab_size, pattern_vocab_size: ids of `inputs.patterns`.
     mask_char_padding: see `features.TextCNN.mask_padding`.
     pos_vocab_size: parts of speech, 0 for none included.
+    word_sizes: of each column of `inputs.word_features`, how many ids it has.
   """
 
   encoder: EncoderConfig
@@ -60,6 +62,7 @@ class TokenClassifier(nn.Module):
   pattern_vocab_size: int = 0
   mask_char_padding: bool = True
   pos_vocab_size: int = 0
+  word_sizes: Sequence[int] = ()
 
   @nn.compact
   def __call__(
@@ -115,9 +118,22 @@ class TokenClassifier(nn.Module):
       )
     if "pos" in self.features:
       parts.append(
-        features.PosFeature(
-          self.pos_vocab_size, cfg.hidden_dropout, name="pos"
-        )(batch["pos_ids"], deterministic)
+        features.CategoryFeature(
+          (self.pos_vocab_size,),
+          features.POS_SIZE,
+          dropout=cfg.hidden_dropout,
+          name="pos",
+        )(batch["pos_ids"][:, None], deterministic)
+      )
+    if self.word_sizes:
+      parts.append(
+        features.CategoryFeature(
+          self.word_sizes,
+          features.WORD_SIZE,
+          deviation=1.0,
+          dropout=cfg.hidden_dropout,
+          name="words",
+        )(batch["word_ids"], deterministic)
       )
     x_MxD = jnp.concatenate(parts, axis=-1)
     logits_MxC = _classify(

@@ -22,6 +22,8 @@ def parameter_shapes(model: Any) -> dict[str, tuple[int, ...]]:
     ("input_ids", "token_types", "positions", "segments", "parts", "targets"),
     token,
   )
+  columns = len(getattr(model, "word_sizes", ()))
+  arrays["word_ids"] = np.zeros((8, columns), np.int32)
   arrays |= {"char_index": token, "pattern_index": token, "pos_ids": token}
   arrays |= {
     f"{name}_{width}": table

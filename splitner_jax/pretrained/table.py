@@ -101,8 +101,9 @@ def table(family: Family, num_layers: int) -> dict[str, WeightMapping]:
     *_cnn("char/cnn", "char_cnn", range(1, 6)),
     *_cnn("pattern/cnn", "pattern_cnn", range(1, 4)),
     *_lstm("pattern/lstm", "pattern_lstm"),
-    # Not in the reference's published code: the name is ours.
+    # Not in the reference's published code: the names are ours.
     *embedding("pos/embedding", "pos_embedding"),
+    *embedding("words/embedding", "words_embedding"),
     *linear("classifier", "classifier"),
   ]
   return {entry.ours: entry for entry in entries}

@@ -43,7 +43,7 @@ _OTHER_TASK = re.compile(
   r"(classifier|qa_outputs|char_cnn|pattern_cnn|pattern_lstm)\."
 )
 # Parts of ours that start new if the backbone has nothing for them.
-_NEW_PARTS = ("pooler", "char", "pattern", "pos", "classifier")
+_NEW_PARTS = ("pooler", "char", "pattern", "pos", "words", "classifier")
 # Their last row stands for characters outside the reference's alphabet.
 _ALPHABETS = ("char/cnn/embedding", "pattern/cnn/embedding")
 

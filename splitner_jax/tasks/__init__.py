@@ -15,12 +15,14 @@ from splitner_jax.tasks.from_settings import (
 )
 from splitner_jax.tasks.mentions import MentionTask, span_classification
 from splitner_jax.tasks.systems.base import AnyTask
+from splitner_jax.tasks.systems.hierarchical import GroupTask
 from splitner_jax.tasks.tokens import TokenTask
 
 TASK_KINDS: dict[str, type[AnyTask]] = {
   "token": TokenTask,
   "type questions": TokenTask,
   "mention": MentionTask,
+  "group": GroupTask,
 }
 """What a model's folder calls the kinds of tasks."""
 

@@ -1,6 +1,6 @@
 """Tasks that label words, as a config's settings describe them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ml_collections import ConfigDict
 
@@ -8,15 +8,17 @@ from splitner_jax.data.sentences import Sentence
 from splitner_jax.data.tags import MODEL_SCHEMES, LabelScheme
 from splitner_jax.inputs import patterns, questions
 from splitner_jax.inputs.tokenizer import Tokenizer
+from splitner_jax.inputs.word_features.reading import (
+  FEATURES,
+  WordReading,
+  model_features,
+)
 from splitner_jax.models.heads import TokenClassifier
 from splitner_jax.models.transformer import EncoderConfig
 from splitner_jax.pretrained import CheckpointHead
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks.base import choice
 from splitner_jax.tasks.tokens import LABELS_ON, TokenTask
-
-FEATURES = ("char", "pattern", "pos")
-"""What stands beside the encoder, in this order."""
 
 
 def parse_features(field: str, text: str) -> tuple[str, ...]:
@@ -33,15 +35,15 @@ def parse_features(field: str, text: str) -> tuple[str, ...]:
   names = text.replace("both", "char+pattern").split("+")
   if not set(names) <= set(FEATURES) or len(set(names)) < len(names):
     raise UserError(
-      f"config.{field}: {text!r} is neither none nor any of char, pattern, "
-      "both, pos, such as both+pos"
+      f"config.{field}: {text!r} is neither none nor any of "
+      f"{', '.join((*FEATURES, 'both'))}, such as both+pos"
+    )
+  if {"pattern", "shape"} <= set(names):
+    raise UserError(
+      f"config.{field}: {text!r} has shape, the pattern of the whole word, "
+      "beside pattern; leave one of them out"
     )
   return tuple(name for name in FEATURES if name in names)
-
-
-def pos_tags(sentences: Iterable[Sentence]) -> tuple[str, ...]:
-  """All parts of speech of the sentences, sorted."""
-  return tuple(sorted({tag for s in sentences for tag in s.pos}))
 
 
 def span_detection(
@@ -49,7 +51,8 @@ def span_detection(
   encoder: EncoderConfig,
   tokenizer: Tokenizer,
   head: CheckpointHead | None = None,
-  pos_tags: tuple[str, ...] = (),
+  sentences: Sequence[Sentence] = (),
+  types: Sequence[str] = (),
 ) -> TokenTask:
   """The first step: finds mentions, whatever their type (section 2.1).
 
@@ -59,16 +62,18 @@ def span_detection(
     tokenizer: the backbone's tokenizer.
     head: of a checkpoint of the paper's authors, whose rules then hold; it
       decides the features and the number of labels.
-    pos_tags: the parts of speech in the training data.
+    sentences: of the training data, in which features of words count.
+    types: what its labels say of a mention; none in the paper.
   """
   return _token_task(
     "detector",
     settings,
     encoder,
     tokenizer,
+    types=tuple(types),
     questions=(tuple(settings.question.split()),),
     head=head,
-    pos_tags=pos_tags,
+    sentences=sentences,
   )
 
 
@@ -78,14 +83,14 @@ def sequence_tagging(
   tokenizer: Tokenizer,
   types: Sequence[str],
   head: CheckpointHead | None = None,
-  pos_tags: tuple[str, ...] = (),
+  sentences: Sequence[Sentence] = (),
   name: str = "tagger",
 ) -> TokenTask:
   """The baseline Single(SeqTag): boundaries and types in one label.
 
   Args:
     settings: `config.tagger` with the common fields filled in.
-    encoder, tokenizer, head, pos_tags: see `span_detection`.
+    encoder, tokenizer, head, sentences: see `span_detection`.
     types: entity types, in the order of the labels.
     name: of the task, and of the config's part.
   """
@@ -96,7 +101,7 @@ def sequence_tagging(
     tokenizer,
     types=tuple(types),
     head=head,
-    pos_tags=pos_tags,
+    sentences=sentences,
   )
 
 
@@ -107,13 +112,13 @@ def type_questions(
   types: Sequence[str],
   type_names: Mapping[str, str],
   head: CheckpointHead | None = None,
-  pos_tags: tuple[str, ...] = (),
+  sentences: Sequence[Sentence] = (),
 ) -> TokenTask:
   """The baseline Single(QA): one input for each sentence and type.
 
   Args:
     settings: `config.tagger` with the common fields filled in.
-    encoder, tokenizer, head, pos_tags: see `span_detection`.
+    encoder, tokenizer, head, sentences: see `span_detection`.
     types: entity types; conflicts in the reference's protocol go to the first.
     type_names: names of types in plain words, see `questions.type_name`.
 
@@ -142,7 +147,7 @@ def type_questions(
     asked=tuple(types),
     double_sep=True,
     head=head,
-    pos_tags=pos_tags,
+    sentences=sentences,
   )
 
 
@@ -157,7 +162,7 @@ def _token_task(
   asked: tuple[str, ...] = (),
   double_sep: bool = False,
   head: CheckpointHead | None = None,
-  pos_tags: tuple[str, ...] = (),
+  sentences: Sequence[Sentence] = (),
 ) -> TokenTask:
   """A task that labels words; `name` is the config's part with its settings.
 
@@ -167,8 +172,10 @@ def _token_task(
   scheme = LabelScheme(
     choice(f"{name}.scheme", settings.scheme, MODEL_SCHEMES), types
   )
-  features = parse_features(f"{name}.features", settings.features)
-  if "pos" in features and not pos_tags:
+  names = parse_features(f"{name}.features", settings.features)
+  reading = WordReading.fit(names, sentences)
+  features = model_features(names)
+  if "pos" in features and not reading.pos_tags:
     raise UserError(
       f"config.{name}.features: {settings.features} needs parts of speech, "
       "which the training data does not have; name their column in "
@@ -184,7 +191,7 @@ def _token_task(
         "for each type, or once without types, BO has 1, BIO 2, BIOE 3, BIOES "
         "4, and O is one more"
       )
-    features = head.features
+    features, reading = head.features, WordReading()
     vocabs = head.char_vocab_size, head.pattern_vocab_size
   return TokenTask(
     name=name,
@@ -194,7 +201,8 @@ def _token_task(
       features,
       *vocabs,
       mask_char_padding=head is None,
-      pos_vocab_size=1 + len(pos_tags) if "pos" in features else 0,
+      pos_vocab_size=1 + len(reading.pos_tags) if "pos" in features else 0,
+      word_sizes=reading.sizes,
     ),
     tokenizer=tokenizer,
     scheme=scheme,
@@ -202,6 +210,6 @@ def _token_task(
     asked=asked,
     labels_on=choice(f"{name}.labels_on", settings.labels_on, LABELS_ON),
     features=features,
-    pos_tags=pos_tags if "pos" in features else (),
+    reading=reading,
     double_sep=double_sep,
   )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from ml_collections import ConfigDict
 
 from splitner_jax import pretrained
+from splitner_jax.data.sentences import Sentence
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.models.transformer import EncoderConfig
 from splitner_jax.runtime.errors import UserError
@@ -23,7 +24,7 @@ class TaskSource:
     tokenizer: the backbone's.
     corpus_types: entity types of the corpus.
     type_names: names of types in plain words, see `questions.type_name`.
-    pos_tags: the parts of speech in the training data.
+    sentences: of the training data.
   """
 
   name: str
@@ -32,7 +33,7 @@ class TaskSource:
   tokenizer: Tokenizer
   corpus_types: Sequence[str]
   type_names: Mapping[str, str]
-  pos_tags: tuple[str, ...]
+  sentences: Sequence[Sentence]
 
   @property
   def encoder(self) -> EncoderConfig:

@@ -15,9 +15,12 @@ from splitner_jax.inputs.tokenizer import (
   Tokenizer,
   windows,
 )
+from splitner_jax.inputs.word_features.reading import (
+  WordReading,
+  model_features,
+)
 from splitner_jax.models.heads import TokenClassifier
 from splitner_jax.models.transformer import EncoderConfig
-from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Json
 from splitner_jax.tasks.base import (
   Decision,
@@ -56,7 +59,7 @@ class TokenTask:
       labels run over subwords, and all tokens count, question and special
       tokens too.
     features: any of "char", "pattern", "pos".
-    pos_tags: the parts of speech that the feature "pos" knows.
+    reading: what is read of whole words.
     double_sep: whether all the separators of the backbone's family stand after
       the question, of which RoBERTa has two; if not, one.
   """
@@ -69,7 +72,7 @@ class TokenTask:
   labels_on: str
   features: tuple[str, ...]
   asked: tuple[str, ...] = ()
-  pos_tags: tuple[str, ...] = ()
+  reading: WordReading = dataclasses.field(default_factory=WordReading)
   double_sep: bool = False
 
   def __post_init__(self):
@@ -139,9 +142,19 @@ class TokenTask:
     return [s for s in sentence.spans if s.label == self.asked[question]]
 
   def encode(
-    self, sentences: Sequence[Sentence], *, training: bool = False
+    self,
+    sentences: Sequence[Sentence],
+    *,
+    training: bool = False,
+    counted: bool = False,
   ) -> tuple[Examples, int]:
     """Examples whose targets are the first subwords, or all tokens to train on.
+
+    Args:
+      sentences: any number.
+      training: whether they are to be trained on.
+      counted: whether they are of the training split, trained on or not; see
+        `WordFeature.numbers`.
 
     Returns:
       An example for each sentence and question, more if the sentence is long;
@@ -204,16 +217,7 @@ class TokenTask:
         at, size = at + offset[row], int(starts[-1])
       labels[at : at + size] = self.scheme.encode(spans, size)
 
-    pos = None
-    if "pos" in self.features:
-      of_words = np.array(
-        [tag for s in sentences for tag in self._pos_ids(s)], np.int16
-      )
-      pos = np.zeros(len(tokens.ids), np.int16)
-      places = flat_ranges(tokens.token_offsets[:-1] + offset, stop - start)
-      sizes = words.words[flat_words + 1] - words.words[flat_words]
-      pos[places] = np.repeat(of_words[flat_words - words.lists[n]], sizes)
-    return Examples(
+    examples = Examples(
       tokens.token_offsets,
       tokens.ids,
       tokens.positions,
@@ -226,20 +230,19 @@ class TokenTask:
       labels,
       np.ones(len(targets), np.float32),
       None,
-      pos,
+      None,
       owners.astype(np.int32),
       table[:, 2].astype(np.int32),
-    ), lost
-
-  def _pos_ids(self, sentence: Sentence) -> list[int]:
-    if len(sentence.pos) != len(sentence.words):
-      where = sentence.source or f"{' '.join(sentence.words[:5])} ..."
-      raise UserError(
-        f"{where}: no parts of speech, which the feature pos reads; give data "
-        "that has them, or train without it"
-      )
-    known = {tag: i for i, tag in enumerate(self.pos_tags, start=1)}
-    return [known.get(tag, 0) for tag in sentence.pos]
+    )
+    if not self.reading:
+      return examples, lost
+    # Which word each token is of.
+    word_of = np.full(len(tokens.ids), -1, np.int32)
+    places = flat_ranges(tokens.token_offsets[:-1] + offset, stop - start)
+    sizes = words.words[flat_words + 1] - words.words[flat_words]
+    word_of[places] = np.repeat(flat_words - words.lists[n], sizes)
+    counted = training or counted
+    return self.reading.add(examples, sentences, word_of, counted=counted), lost
 
   def training_examples(
     self, sentences: Sequence[Sentence]
@@ -336,8 +339,7 @@ class TokenTask:
       "types": list(self.scheme.types),
       "question": list(longest),
       "labels_on": self.labels_on,
-      "features": list(self.features),
-      "pos_tags": list(self.pos_tags),
+      **self.reading.describe(self.features),
       "double_sep": self.double_sep,
       **{field: getattr(self.model, field) for field in _HEAD_FIELDS},
     }
@@ -352,7 +354,8 @@ class TokenTask:
   ) -> "TokenTask":
     """The task that `describe` made fields of."""
     scheme = LabelScheme(fields["scheme"], tuple(fields["types"]))
-    features = tuple(fields["features"])
+    features = model_features(fields["features"])
+    reading = WordReading.restore(fields)
     asked = fields.get("asked", [])
     return cls(
       name=name,
@@ -361,6 +364,7 @@ class TokenTask:
         len(scheme.labels),
         features,
         **{field: fields[field] for field in _HEAD_FIELDS},
+        word_sizes=reading.sizes,
       ),
       tokenizer=tokenizer,
       scheme=scheme,
@@ -369,7 +373,7 @@ class TokenTask:
       asked=tuple(each["type"] for each in asked),
       labels_on=fields["labels_on"],
       features=features,
-      pos_tags=tuple(fields["pos_tags"]),
+      reading=reading,
       double_sep=fields["double_sep"],
     )
 

@@ -22,6 +22,8 @@ def with_false_spans(
   forward: ForwardFn,
   sentences: Sequence[Sentence],
   outside_bias: float,
+  *,
+  counted: bool = False,
 ) -> list[Sentence]:
   """The sentences; what a detector finds wrongly has the type NO_ENTITY.
 
@@ -30,12 +32,13 @@ def with_false_spans(
     forward: its forward pass.
     sentences: best such as the detector was not trained on.
     outside_bias: with which it will decode.
+    counted: whether they are of the training split, see `TokenTask.encode`.
 
   Returns:
     The sentences with more spans, which may overlap the gold ones: for
     `MentionTask` alone.
   """
-  examples, _ = detector.encode(sentences)
+  examples, _ = detector.encode(sentences, counted=counted)
   logits = forward(examples)
   found: list[set[tuple[int, int]]] = [set() for _ in sentences]
   for offset in OUTSIDE_OFFSETS:
@@ -98,7 +101,7 @@ def cross_fitted(
     mine = [sentences[i] for i in inside]
     for i, sentence in zip(
       inside,
-      with_false_spans(detector, forward, mine, outside_bias),
+      with_false_spans(detector, forward, mine, outside_bias, counted=True),
       strict=True,
     ):
       result[i] = sentence

@@ -14,6 +14,7 @@ from splitner_jax.tasks.systems.base import (
   SystemKind,
   TypeLogits,
 )
+from splitner_jax.tasks.systems.hierarchical import HierarchicalSystem
 from splitner_jax.tasks.systems.single_step import SequenceTagger, TypeQuestions
 from splitner_jax.tasks.systems.two_step import TwoStepSystem
 
@@ -26,7 +27,12 @@ def register(kind: SystemKind[Any]) -> None:
   SYSTEMS[kind.name] = kind
 
 
-for _kind in (TwoStepSystem(), SequenceTagger(), TypeQuestions()):
+for _kind in (
+  TwoStepSystem(),
+  SequenceTagger(),
+  TypeQuestions(),
+  HierarchicalSystem(),
+):
   register(_kind)
 
 __all__ = [

@@ -56,7 +56,7 @@ class SequenceTagger(_Tagger):
       source.tokenizer,
       source.types(one_label_each=False),
       source.head,
-      source.pos_tags,
+      source.sentences,
     )
 
   def decode(
@@ -81,7 +81,7 @@ class TypeQuestions(_Tagger):
       source.types(one_label_each=False),
       source.type_names,
       source.head,
-      source.pos_tags,
+      source.sentences,
     )
 
   def decode(

@@ -9,7 +9,7 @@ import numpy as np
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.runtime.types import Json
-from splitner_jax.tasks.base import Decision
+from splitner_jax.tasks.base import Decision, ForwardFn
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.from_settings import span_detection
 from splitner_jax.tasks.mentions import (
@@ -55,7 +55,7 @@ class TwoStepSystem(SystemKind[TwoStepReading]):
   def make(self, source: TaskSource) -> AnyTask:
     given = source.settings, source.encoder, source.tokenizer
     if source.name == self.detection_task:
-      return span_detection(*given, source.head, source.pos_tags)
+      return span_detection(*given, source.head, source.sentences)
     return span_classification(*given, source.types(one_label_each=True))
 
   def read(
@@ -72,7 +72,6 @@ class TwoStepSystem(SystemKind[TwoStepReading]):
     finds; the answers do not depend on what else is asked.
     """
     detector = self.detection(tasks)
-    classifier: MentionTask = tasks["classifier"]
     logits = forwards["detector"](examples)
     spans: list[dict[tuple[int, int], ScoredSpan]] = [{} for _ in sentences]
     for bias in outside_biases:
@@ -91,8 +90,25 @@ class TwoStepSystem(SystemKind[TwoStepReading]):
       examples,
       logits,
       rows,
-      classifier.logits(forwards["classifier"], sentences, asked),
+      self.classify(tasks, forwards["classifier"], sentences, asked),
     )
+
+  def classify(
+    self,
+    tasks: Tasks,
+    forward: ForwardFn,
+    sentences: Sequence[Sentence],
+    spans: Mentions,
+  ) -> np.ndarray:
+    """What the classifier says of spans that the detector found, float[K, T].
+
+    Args:
+      tasks: of the system.
+      forward: of the classifier.
+      sentences: any number.
+      spans: of each sentence.
+    """
+    return tasks["classifier"].logits(forward, sentences, spans)
 
   def decode(
     self, tasks: Tasks, reading: TwoStepReading, decoding: Decoding
