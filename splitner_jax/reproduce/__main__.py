@@ -5,9 +5,10 @@ launch/reproduce.sh TABLE [DATASET] [options]
 TABLE is table2, table4 to table7, context (what the classifier reads of a
 sentence) or joined (the two steps better joined), of the data set wnut17
 (default), bionlp13cg, ctireports or ontonotes; or imbalance (losses on rare
-types). Original files of a data set are looked for in data/DATASET, else
-downloaded where that is possible. Table 3, time, is what `splitner benchmark`
-measures.
+types), nested (mentions within mentions) or relations (between mentions), both
+of these on made-up sentences. Original files of a data set are looked for in
+data/DATASET, else downloaded where that is possible. Table 3, time, is what
+`splitner benchmark` measures.
 
 What is done is not done again: reports of earlier runs are in RESULTS/runs.
 Pages of other settings than theirs need --results and --work of their own.
@@ -94,7 +95,7 @@ def _check_own(name: str, rest: list[str]) -> None:
 def main(argv: list[str]) -> None:
   memory.disable_malloc_trim()
   # Imported here: --help and wrong arguments need not wait for JAX.
-  from splitner_jax.reproduce import imbalance, pages
+  from splitner_jax.reproduce import imbalance, other_tasks, pages
   from splitner_jax.runtime import progress
 
   progress.start_log()
@@ -109,10 +110,15 @@ def main(argv: list[str]) -> None:
       page = imbalance.run(
         results, pathlib.Path(_WORK.value), backbone=_BACKBONE.value
       )
+    elif name in other_tasks.TASKS:
+      _check_own(name, rest)
+      page = other_tasks.run(
+        name, results, pathlib.Path(_WORK.value), backbone=_BACKBONE.value
+      )
     else:
       raise UserError(
         f"{name}: no page of this name; there are "
-        f"{', '.join(pages.TABLES)}, imbalance"
+        f"{', '.join([*pages.TABLES, 'imbalance', *other_tasks.TASKS])}"
       )
   except UserError as e:
     cli.fail(str(e))
