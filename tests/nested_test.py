@@ -123,6 +123,7 @@ def test_mentions_that_are_too_deep_are_lost(task: nested.LevelTask) -> None:
   assert lost == 2
 
 
+@pytest.mark.usefixtures("registered")
 def test_a_folder_restores_it(task: nested.LevelTask) -> None:
   nested.install()
   fields = task.describe()

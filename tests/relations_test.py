@@ -129,6 +129,7 @@ def test_evaluation(tmp_path: pathlib.Path) -> None:
   assert scores["f1"] == 100
 
 
+@pytest.mark.usefixtures("registered")
 def test_a_folder_restores_it(tmp_path: pathlib.Path) -> None:
   relations.install()
   task = _task(tmp_path, relations.QUESTION)

@@ -48,11 +48,17 @@ class _Split:
     return self.rng.choice([*known, *(() if train else new)])
 
 
-def _split(name: str, rng: random.Random) -> _Split:
+def all_names() -> list[str]:
+  """The names of all splits."""
   names = [
     "".join(pair) for pair in itertools.product(_FIRST.split(), _SECOND.split())
   ]
   random.Random(0).shuffle(names)
+  return names
+
+
+def _split(name: str, rng: random.Random) -> _Split:
+  names = all_names()
   first, end = (round(share * len(names)) for share in _SHARES[name])
   return _Split(name, rng, names[first:end])
 

@@ -22,7 +22,6 @@ from splitner_jax.models.transformer import EncoderConfig
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Json
 from splitner_jax.tasks import TASK_KINDS
-from splitner_jax.tasks.base import ForwardFn
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.from_settings import type_questions
 from splitner_jax.tasks.source import TaskSource
@@ -127,19 +126,9 @@ class LevelTask(TokenTask):
     deep = sum(d >= len(LEVELS) for s in sentences for d in depths(s.spans))
     return found, lost + deep
 
-  def evaluate(
-    self,
-    forward: ForwardFn,
-    sentences: Sequence[Sentence],
-    decoding: Decoding,
-  ) -> Json:
-    """Scores of the spans of all levels."""
-    examples, _ = self.encode(sentences)
-    found = self.decode(
-      examples, forward(examples), sentences, decoding.outside_bias
-    )
-    gold = [s.spans for s in sentences]
-    return metrics.score_detection(gold, [nest(row) for row in found])
+  def resolve(self, found: list[ScoredSpan]) -> list[ScoredSpan]:
+    """See `nest`."""
+    return nest(found)
 
   def describe(self) -> Json:
     return super().describe() | {"kind": "levels"}

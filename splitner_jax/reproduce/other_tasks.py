@@ -22,6 +22,7 @@ from splitner_jax.experiment import default_config, task_specs
 from splitner_jax.experiment.report import machine
 from splitner_jax.experiment.run import train
 from splitner_jax.experiment.run_folder import locked
+from splitner_jax.inference import model_folder
 from splitner_jax.inference.forward import Forward
 from splitner_jax.inference.ner_model import Predictor
 from splitner_jax.reproduce import generated, nested, relations
@@ -103,10 +104,11 @@ def run(
 def _trained(
   config: ConfigDict, corpus: Corpus, folder: pathlib.Path
 ) -> Predictor:
-  """The system of a config, trained if need be."""
+  """The system of a config, trained if need be, and kept in FOLDER/model."""
   experiment = task_specs.prepare(config, corpus)
   with locked(config, folder, corpus.content_hash, experiment.sources):
     model, programs, _ = train(experiment, folder)
+    model_folder.save(folder / "model", model)
   return Predictor(model, programs, progress=True)
 
 
