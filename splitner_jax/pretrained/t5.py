@@ -26,8 +26,11 @@ def _read(fields: ConfigFields, dtype: str) -> T5Config:
     num_layers=fields.size("num_layers"),
     num_heads=fields.size("num_heads"),
     intermediate_size=fields.size("d_ff"),
-    # Distances have no end; this is how long inputs were in the pretraining.
-    max_positions=fields.size("n_positions", 512),
+    # Distances have no end; this is how long inputs were in the pretraining,
+    # unless the name that other families have for it says something else.
+    max_positions=fields.size(
+      "max_position_embeddings", fields.size("n_positions", 512)
+    ),
     layer_norm_eps=fields.rate("layer_norm_epsilon", 1e-6),
     activation=activation,
     hidden_dropout=rate,

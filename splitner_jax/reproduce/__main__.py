@@ -6,7 +6,8 @@ TABLE is table2, table4 to table7, context (what the classifier reads of a
 sentence) or joined (the two steps better joined), of the data set wnut17
 (default), bionlp13cg, ctireports or ontonotes; or imbalance (losses on rare
 types), nested (mentions within mentions) or relations (between mentions), both
-of these on made-up sentences. Original files of a data set are looked for in
+of these on made-up sentences, or backbones (parity and cost of all families,
+with random weights). Original files of a data set are looked for in
 data/DATASET, else downloaded where that is possible. Table 3, time, is what
 `splitner benchmark` measures.
 
@@ -95,7 +96,7 @@ def _check_own(name: str, rest: list[str]) -> None:
 def main(argv: list[str]) -> None:
   memory.disable_malloc_trim()
   # Imported here: --help and wrong arguments need not wait for JAX.
-  from splitner_jax.reproduce import imbalance, other_tasks, pages
+  from splitner_jax.reproduce import backbones, imbalance, other_tasks, pages
   from splitner_jax.runtime import progress
 
   progress.start_log()
@@ -110,15 +111,18 @@ def main(argv: list[str]) -> None:
       page = imbalance.run(
         results, pathlib.Path(_WORK.value), backbone=_BACKBONE.value
       )
+    elif name == "backbones":
+      _check_own(name, rest)
+      page = backbones.run(results, pathlib.Path(_WORK.value))
     elif name in other_tasks.TASKS:
       _check_own(name, rest)
       page = other_tasks.run(
         name, results, pathlib.Path(_WORK.value), backbone=_BACKBONE.value
       )
     else:
+      known = *pages.TABLES, "imbalance", *other_tasks.TASKS, "backbones"
       raise UserError(
-        f"{name}: no page of this name; there are "
-        f"{', '.join([*pages.TABLES, 'imbalance', *other_tasks.TASKS])}"
+        f"{name}: no page of this name; there are {', '.join(known)}"
       )
   except UserError as e:
     cli.fail(str(e))
