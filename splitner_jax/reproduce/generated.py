@@ -1,9 +1,9 @@
 """Made-up sentences whose labels only their context tells, always the same.
 
-Names are invented, and those of dev and test do not occur in train; nor do some
-of the ways in which their sentences are built. The same name is a place in one
-sentence and a person in another, and mentions of the same types are related in
-one sentence and not in another.
+The names of dev and test do not occur in train, nor do some of the ways in which
+their sentences are built. The same name is a place in one sentence and a person
+in another, and mentions of the same types are related in one sentence and not
+in another.
 """
 
 import dataclasses
@@ -22,6 +22,15 @@ SIZES = {"train": 500, "dev": 100, "test": 500}
 
 _FIRST = "Mar Vel Car Ash Quil Bren Tor Lun Hal Dor Fen Gil Has Ken Lor Nor"
 _SECOND = "low ton den by mont wick ford vale ham more stead ley"
+_SURNAMES = """
+Adams Allen Baker Barnes Bell Brooks Burns Butler Carter Clark Cole Cook Cooper
+Cox Craig Curtis Davis Dean Dixon Drake Duncan Dunn Edwards Ellis Evans Flynn
+Foster Fox Frost Fuller Gibson Glenn Gordon Graham Grant Gray Green Griffin Hall
+Hamilton Harper Harris Hart Hayes Henry Holmes Hudson Hughes Hunt Jackson James
+Jordan Kelly Kent King Lane Lee Lewis Martin Mason Moore Nash Nelson Newman
+Oliver Owen Parker Perry Price Quinn Reed Rice Ross Scott Shaw Smith Taylor Todd
+Turner Vance Wade Walker Webb Wells White Wood Wright York Young
+"""
 _SHARES = {"train": (0.0, 0.6), "dev": (0.6, 0.8), "test": (0.8, 1.0)}
 
 
@@ -48,17 +57,21 @@ class _Split:
     return self.rng.choice([*known, *(() if train else new)])
 
 
-def all_names() -> list[str]:
-  """The names of all splits."""
-  names = [
-    "".join(pair) for pair in itertools.product(_FIRST.split(), _SECOND.split())
-  ]
+def all_names(task: str) -> list[str]:
+  """The names of all splits: invented ones, or surnames, which are shorter.
+
+  A question about each pair of mentions says them often.
+  """
+  names = _SURNAMES.split()
+  if task == "nested":
+    pairs = itertools.product(_FIRST.split(), _SECOND.split())
+    names = ["".join(pair) for pair in pairs]
   random.Random(0).shuffle(names)
   return names
 
 
-def _split(name: str, rng: random.Random) -> _Split:
-  names = all_names()
+def _split(task: str, name: str, rng: random.Random) -> _Split:
+  names = all_names(task)
   first, end = (round(share * len(names)) for share in _SHARES[name])
   return _Split(name, rng, names[first:end])
 
@@ -77,7 +90,7 @@ def write(
   folder.mkdir(parents=True, exist_ok=True)
   files = {split: folder / f"{split}.jsonl" for split in SIZES}
   for split, path in files.items():
-    drawn = _split(split, random.Random(f"{task} {split} {seed}"))
+    drawn = _split(task, split, random.Random(f"{task} {split} {seed}"))
     rows: dict[str, None] = {}
     while len(rows) < SIZES[split]:
       rows[json.dumps(make(drawn))] = None

@@ -35,6 +35,7 @@ from splitner_jax.training import loop
 log = logging.getLogger(__name__)
 
 SEEDS = (1, 2, 3)
+EPOCHS = {"nested": 2, "relations": 4}
 
 
 def run(
@@ -43,7 +44,7 @@ def run(
   workdir: pathlib.Path,
   *,
   backbone: str = "minilm",
-  epochs: int = 2,
+  epochs: int | None = None,
   learning_rate: float = 3e-4,
   seeds: Sequence[int] = SEEDS,
 ) -> pathlib.Path:
@@ -53,7 +54,8 @@ def run(
     name: `nested` or `relations`.
     results: gets NAME.md and runs/NAME/report.json.
     workdir: for sentences and checkpoints.
-    backbone, epochs, learning_rate: as in the config.
+    backbone, learning_rate: as in the config.
+    epochs: those of `EPOCHS` if None.
     seeds: of training; the sentences are the same.
 
   Raises:
@@ -61,6 +63,7 @@ def run(
   """
   read = {"nested": nested.read, "relations": relations.read}[name]
   compare = {"nested": _nested, "relations": _relations}[name]
+  epochs = epochs or EPOCHS[name]
   settings = {
     # The name alone: a folder is of one machine only.
     "backbone": pathlib.PurePath(backbone).name,
@@ -138,6 +141,8 @@ def _relations(
   labels = sorted({pair.label for row in learned for pair in row} - {""})
   config.system = "relations"
   config.relations = ConfigDict(config.classifier.to_dict())
+  # Of questions, of which a sentence has a dozen.
+  config.relations.batch_size = 32
   config.relations.relations = ",".join(labels)
   config.relations.question = relations.QUESTION
   predictor = _trained(config, corpus, folder / "pairs")
@@ -210,9 +215,9 @@ def _made(report: Json, name: str) -> str:
 
 
 _MADE_UP = (
-  "All sentences are made up from templates, some of which train has not. The "
-  "names are invented, no name of test is in train, and what a name stands for "
-  "follows from its sentence alone. The figures show whether a system can "
+  "All sentences are made up from templates, some of which train has not. No "
+  "name of test is in train, and what a name stands for follows from its "
+  "sentence alone. The figures show whether a system can "
   "express the task and learn it, not how well it does on text."
 )
 
