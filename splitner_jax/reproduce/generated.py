@@ -1,9 +1,9 @@
 """Made-up sentences whose labels only their context tells, always the same.
 
-The names of dev and test do not occur in train, nor do some of the ways in which
-their sentences are built. The same name is a place in one sentence and a person
-in another, and mentions of the same types are related in one sentence and not
-in another.
+The names of dev and test do not occur in train, nor do some of the ways in
+which their sentences are built. The same name is a place in one sentence and a
+person in another, and mentions of the same types are related in one sentence
+and not in another.
 """
 
 import dataclasses
