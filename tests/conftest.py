@@ -19,6 +19,8 @@ import jax
 import pytest
 
 from splitner_jax.runtime.cache import cache_dir
+from splitner_jax.tasks import TASK_KINDS
+from splitner_jax.tasks.systems import SYSTEMS
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _USER_CACHE = cache_dir()
@@ -108,6 +110,16 @@ def forget_compiled() -> Iterator[None]:
   """
   yield
   jax.clear_caches()
+
+
+@pytest.fixture
+def registered() -> Iterator[None]:
+  """What a test adds to the kinds of systems and tasks goes with it."""
+  known = [(kinds, dict(kinds)) for kinds in (SYSTEMS, TASK_KINDS)]
+  yield
+  for kinds, before in known:
+    kinds.clear()
+    kinds.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,11 @@ def test_all_families_are_tried() -> None:
 
 # The class of transformers; names of heads of the pretraining, and of buffers
 # of older versions.
-_ARCHITECTURES = {"electra": "ElectraModel", "modernbert": "ModernBertModel"}
+_ARCHITECTURES = {
+  "electra": "ElectraModel",
+  "modernbert": "ModernBertModel",
+  "t5": "T5EncoderModel",
+}
 _UNUSED = {
   "electra": (
     "discriminator_predictions.dense.weight",
@@ -32,6 +36,11 @@ _UNUSED = {
     "electra.embeddings.position_ids",
   ),
   "modernbert": ("head.dense.weight", "head.norm.weight", "decoder.bias"),
+  "t5": (
+    "encoder.embed_tokens.weight",
+    "decoder.final_layer_norm.weight",
+    "lm_head.weight",
+  ),
 }
 
 

@@ -1,7 +1,7 @@
 """Questions about mentions as examples, whose sentence they share."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -29,6 +29,16 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
   return Tokenizer(str(folder), PairStyle(), max_length=_LONGEST)
 
 
+def _encode(
+  how: MentionQuestions,
+  tokenizer: Tokenizer,
+  sentences: Sequence[Sequence[str]],
+  mentions: Sequence[Sequence[tuple[int, int]]],
+) -> Examples:
+  """A question about each mention by itself."""
+  return how.encode(tokenizer, sentences, [[(m,) for m in r] for r in mentions])
+
+
 def _parts(tokenizer: Tokenizer, example: Example) -> list[str]:
   """The text of each part."""
   names = tiny_tasks.text(tokenizer, example).split()
@@ -49,8 +59,11 @@ def _questions(examples: Examples) -> Iterator[tuple[int, Example, int, int]]:
 
 
 def test_a_sentence_and_all_of_its_questions(tokenizer: Tokenizer) -> None:
-  examples = _SHARED.encode(
-    tokenizer, [("is",), WORDS, ("Bo",)], [[], [(1, 3), (4, 5)], [(0, 1)]]
+  examples = _encode(
+    _SHARED,
+    tokenizer,
+    [("is",), WORDS, ("Bo",)],
+    [[], [(1, 3), (4, 5)], [(0, 1)]],
   )
   assert [_parts(tokenizer, example) for example in examples] == [
     [
@@ -83,7 +96,7 @@ def test_a_sentence_and_all_of_its_questions(tokenizer: Tokenizer) -> None:
 
 def test_positions_and_ranges_of_the_sentence(tokenizer: Tokenizer) -> None:
   how = dataclasses.replace(_SHARED, positions="sentence", ranges="sentence")
-  [example] = how.encode(tokenizer, [WORDS], [[(1, 3), (4, 5)]])
+  [example] = _encode(how, tokenizer, [WORDS], [[(1, 3), (4, 5)]])
   # [CLS] what is ... ? [SEP]
   assert example.positions[11:21].tolist() == [
     *(0, 11, 12),
@@ -98,7 +111,7 @@ def test_separators_of_roberta(
   tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
   monkeypatch.setattr(tokenizer, "pairs", _ROBERTA)
-  [example] = _SHARED.encode(tokenizer, [("Bo", "is")], [[(0, 1)]])
+  [example] = _encode(_SHARED, tokenizer, [("Bo", "is")], [[(0, 1)]])
   assert _parts(tokenizer, example) == [
     "[CLS] b ##o is [SEP]",
     "[CLS] [SEP] what is b ##o ? [SEP]",
@@ -107,7 +120,7 @@ def test_separators_of_roberta(
   assert not example.types.any()
   assert example.ranges.tolist() == [[9, 11]]
   # The same tokens at the same positions as in the form of the paper.
-  [own] = _OWN.encode(tokenizer, [("Bo", "is")], [[(0, 1)]])
+  [own] = _encode(_OWN, tokenizer, [("Bo", "is")], [[(0, 1)]])
   assert own.ids[5:].tolist() == example.ids[6:].tolist()
   assert own.positions[5:].tolist() == example.positions[6:].tolist()
 
@@ -117,7 +130,7 @@ def test_a_window_for_each_mention_of_a_long_sentence(
 ) -> None:
   how = dataclasses.replace(_SHARED, max_context=10)
   mentions = [(0, 1), (25, 26), (8, 10), (12, 13), (9, 11)]
-  examples = how.encode(tokenizer, [_LETTERS], [mentions])
+  examples = _encode(how, tokenizer, [_LETTERS], [mentions])
   # Windows are a-j, f-o, k-t, p-y, q-z or so; overlaps are five letters.
   read = [_parts(tokenizer, example)[0].split()[1:-1] for example in examples]
   assert [each[0] for each in read] == ["a", "f", "u"]
@@ -138,7 +151,7 @@ def test_a_window_for_each_mention_of_a_long_sentence(
 
 def test_more_questions_than_an_input_holds(tokenizer: Tokenizer) -> None:
   mentions = [(i, j) for i in range(26) for j in range(i + 1, i + 4) if j < 27]
-  examples = _SHARED.encode(tokenizer, [_LETTERS], [mentions])
+  examples = _encode(_SHARED, tokenizer, [_LETTERS], [mentions])
   assert 3 < len(examples) < 10
   assert examples.asked.tolist() == list(range(len(mentions)))
   for example in examples:
@@ -153,7 +166,7 @@ def test_a_mention_longer_than_what_is_read(tokenizer: Tokenizer) -> None:
   how = dataclasses.replace(
     _SHARED, positions="sentence", ranges="sentence", max_context=10
   )
-  [example] = how.encode(tokenizer, [_LETTERS], [[(1, 25)]])
+  [example] = _encode(how, tokenizer, [_LETTERS], [[(1, 25)]])
   size = np.count_nonzero(example.parts == 0)
   assert size == 12
   window = tiny_tasks.text(tokenizer, example).split()[1:11]
@@ -181,13 +194,13 @@ def test_random_sentences(
     sentences.append(sentence.words)
     mentions.append(spans)
   total = sum(map(len, mentions))
-  own = _OWN.encode(tokenizer, sentences, mentions)
+  own = _encode(_OWN, tokenizer, sentences, mentions)
   owner = np.repeat(np.arange(len(sentences)), [len(m) for m in mentions])
   assert own.asked.tolist() == list(range(total)) == list(range(len(own)))
   compared = 0
   for limit in (1, 30, 64, 400):
     how = dataclasses.replace(_SHARED, max_context=limit)
-    examples = how.encode(tokenizer, sentences, mentions)
+    examples = _encode(how, tokenizer, sentences, mentions)
     assert examples.lengths.max() <= _LONGEST
     assert sorted(examples.asked.tolist()) == list(range(total))
     for number, example, start, end in _questions(examples):
@@ -216,8 +229,45 @@ def test_random_sentences(
 def test_no_mentions(tokenizer: Tokenizer) -> None:
   for how in (_OWN, dataclasses.replace(_SHARED, positions="sentence")):
     for sentences in ([], [WORDS]):
-      examples = how.encode(tokenizer, sentences, [[] for _ in sentences])
+      examples = _encode(how, tokenizer, sentences, [[] for _ in sentences])
       assert len(examples) == len(examples.ids) == len(examples.asked) == 0
+
+
+def _pairs(**fields) -> MentionQuestions:
+  return dataclasses.replace(_SHARED, between=(("and",),), **fields)
+
+
+def test_a_question_about_two_mentions(tokenizer: Tokenizer) -> None:
+  """In the order in which they are asked for, wherever they stand."""
+  there, back = ((1, 3), (4, 5)), ((4, 5), (1, 3))
+  [example] = _pairs().encode(tokenizer, [WORDS], [[there, back]])
+  assert _parts(tokenizer, example) == [
+    "[CLS] what a ##d ##a b ##o is x ##2 [SEP]",
+    "[CLS] what is a ##d ##a b ##o a ##n ##d x ##2 ? [SEP]",
+    "[CLS] what is x ##2 a ##n ##d a ##d ##a b ##o ? [SEP]",
+  ]
+  names = np.array(tiny_tasks.text(tokenizer, example).split())
+  assert example.ranges is not None
+  for (start, end), first, last in zip(
+    example.ranges.tolist(), ("a", "x"), ("##2", "##o"), strict=True
+  ):
+    assert (names[start], names[end - 1]) == (first, last)
+
+
+def test_both_mentions_have_their_positions(tokenizer: Tokenizer) -> None:
+  how = _pairs(positions="sentence", ranges="sentence")
+  [example] = how.encode(tokenizer, [WORDS], [[((4, 5), (1, 3))]])
+  # [CLS] what is x ##2 and a ##d ##a b ##o ? [SEP]
+  assert example.positions[11:].tolist() == [
+    *(0, 11, 12),
+    *(8, 9),
+    *(15, 16, 17),
+    *(2, 3, 4, 5, 6),
+    *(23, 24),
+  ]
+  # From the first to the last of them, whichever is asked for first.
+  assert example.ranges is not None
+  assert example.ranges.tolist() == [[2, 10]]
 
 
 def test_what_a_task_makes_of_its_settings(tokenizer: Tokenizer) -> None:

@@ -19,6 +19,7 @@ from splitner_jax.models import features
 from splitner_jax.models.bert import BertConfig
 from splitner_jax.models.heads import PooledClassifier, TokenClassifier
 from splitner_jax.models.modernbert import ModernBertConfig
+from splitner_jax.models.t5 import T5Config
 from splitner_jax.models.transformer import Dropout, attention_biases
 from splitner_jax.runtime.errors import UserError
 from tests import random_examples, tiny_system
@@ -60,6 +61,11 @@ _MODERNBERT = TokenClassifier(
   ),
   4,
 )
+# Distances that share buckets, and some beyond the last.
+_T5 = TokenClassifier(
+  T5Config(*(50, 16, 2, 2, 32, 24), head_size=6, num_buckets=8, max_distance=5),
+  4,
+)
 _MODELS = {
   "detector": _DETECTOR,
   "tagger": _TAGGER,
@@ -67,6 +73,7 @@ _MODELS = {
   "classifier of mentions": _MENTION,
   "roberta": _ROBERTA,
   "modernbert": _MODERNBERT,
+  "t5": _T5,
 }
 # An example of the longest is alone in its row without any padding.
 _LENGTHS = (6, 9, 3, 12, 1, 7, 2, 12, 5, 4, 8, 3)

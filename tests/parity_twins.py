@@ -31,6 +31,15 @@ _MODERNBERT = {
   "bos_token_id": 1,
   "eos_token_id": 2,
 }
+_T5 = {
+  "model_type": "t5",
+  "d_model": 24,
+  "d_kv": 8,
+  "d_ff": 40,
+  "num_layers": 2,
+  "num_heads": 3,
+  "feed_forward_proj": "relu",
+}
 # Of a family there may be several.
 MODELS: dict[str, dict[str, Any]] = {
   "bert": {
@@ -71,6 +80,15 @@ MODELS: dict[str, dict[str, Any]] = {
     "hidden_activation": "relu",
     "norm_eps": 1e-3,
     "global_attn_every_n_layers": 2,
+  },
+  "t5": _T5,
+  # Heads that are together larger than the model, and a gate.
+  "t5 with gates": {
+    **_T5,
+    "feed_forward_proj": "gated-gelu",
+    "d_kv": 10,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 5,
   },
 }
 # Their gradient, or that of a part, is zero in exact arithmetic, and Adam makes

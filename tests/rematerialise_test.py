@@ -11,6 +11,7 @@ from jax import numpy as jnp
 from splitner_jax.models.bert import BertConfig
 from splitner_jax.models.electra import ElectraConfig
 from splitner_jax.models.modernbert import ModernBertConfig
+from splitner_jax.models.t5 import T5Config
 from splitner_jax.models.transformer import EncoderConfig
 
 _SIZES = (50, 16, 3, 2, 32, 64)
@@ -19,6 +20,7 @@ _ENCODERS = {
   "bert": BertConfig(*_SIZES),
   "electra": ElectraConfig(*_SIZES, embedding_size=8),
   "modernbert": ModernBertConfig(*_SIZES),
+  "t5": T5Config(*_SIZES, gated=True),
 }
 
 

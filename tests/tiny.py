@@ -105,6 +105,31 @@ def make_byte_level(folder: pathlib.Path) -> int:
   return tokenizer.get_vocab_size()
 
 
+def make_sentence_pieces(folder: pathlib.Path) -> int:
+  """Writes a tokenizer of T5's kind; returns its vocabulary's size.
+
+  As published ones, it has no token to begin with, but one for what is left
+  out.
+  """
+  special = ["<pad>", "</s>", "<unk>", "<extra_id_0>"]
+  pieces = ["▁", *"?.,-", *_LETTERS, *_LETTERS.upper()]
+  pieces += ["▁what", "▁is", "▁the", "▁text"]
+  tokenizer = tokenizers.Tokenizer(
+    models.Unigram(
+      [(piece, 0.0) for piece in special]
+      + [(piece, -9.0 / len(piece)) for piece in pieces],
+      unk_id=2,
+    )
+  )
+  tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+  tokenizer.save(str(folder / "tokenizer.json"))
+  names = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+  (folder / "tokenizer_config.json").write_text(
+    json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **names})
+  )
+  return tokenizer.get_vocab_size()
+
+
 def _shapes(config) -> dict[str, tuple[int, ...]]:
   h, f = config["hidden_size"], config["intermediate_size"]
   shapes: dict[str, tuple[int, ...]] = {

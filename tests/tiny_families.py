@@ -43,11 +43,22 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "local_attention": 16,
     "norm_bias": False,
   },
+  "t5": {
+    "vocab_size": 81,
+    "d_model": 16,
+    # Heads that are together smaller than the model.
+    "d_kv": 6,
+    "d_ff": 32,
+    "num_layers": 2,
+    "num_heads": 2,
+    "feed_forward_proj": "gated-gelu",
+  },
 }
 """Of each family, its config.json."""
 _TOKENIZERS: dict[str, Callable[[pathlib.Path], Any]] = {
   "electra": tiny.make_word_pieces,
   "modernbert": tiny.make_byte_level,
+  "t5": tiny.make_sentence_pieces,
 }
 
 

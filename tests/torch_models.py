@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
 
 
 def make_encoder(
@@ -24,6 +24,8 @@ def make_encoder(
   """
   options = {} if pooler else {"add_pooling_layer": False}
   made = AutoConfig.for_model(**{**config, "model_type": family})
+  if family == "t5":  # Without its decoder.
+    return AutoModelForTextEncoding.from_config(made).eval()
   return AutoModel.from_config(made, **options).eval()
 
 

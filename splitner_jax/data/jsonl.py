@@ -49,13 +49,28 @@ def read(
     UserError: the file cannot be read, holds no sentence, or holds a line that
       is not as described; entities must not overlap nor cut a word.
   """
+  lines = _written(path)
+  rows = _tasks(lines, path) if _is_list(lines) else _lines(lines, path)
+  return sentences(rows, path, lambda: _names(path), predicted=predicted)
+
+
+def objects(path: str | os.PathLike[str]) -> Rows:
+  """What stands in each line of a file, for records that are no sentences.
+
+  Raises:
+    UserError: the file cannot be read, is empty, or a line is not JSON.
+  """
+  return _lines(_written(path), path)
+
+
+def _written(path: str | os.PathLike[str]) -> list[str]:
+  """The lines up to the last that is not blank."""
   lines = read_lines(path)
   while lines and not lines[-1].strip(BLANKS):
     lines.pop()
   if not lines:
     raise UserError(f"{path}: no sentence in it; give one JSON object a line")
-  rows = _tasks(lines, path) if _is_list(lines) else _lines(lines, path)
-  return sentences(rows, path, lambda: _names(path), predicted=predicted)
+  return lines
 
 
 def sentences(

@@ -27,7 +27,7 @@ def sentence(record: Any, where: str, *, predicted: bool = False) -> Sentence:
   Raises:
     UserError: it is not as described there.
   """
-  _check_keys(record, _KEYS, where, any_other=predicted)
+  check_keys(record, _KEYS, where, any_other=predicted)
   if ("text" in record) == ("tokens" in record):
     raise UserError(f"{where}: give either 'text' or 'tokens', and only one")
   said = predicted and "predicted" in record
@@ -102,7 +102,7 @@ def _entity(
   entity: Json, index: int, length: int, where: str, keys: Sequence[str]
 ) -> Span:
   where = f"{where}: entity {index}"
-  _check_keys(entity, keys, where)
+  check_keys(entity, keys, where)
   start = field(entity, "start", int, where)
   end = field(entity, "end", int, where)
   label = field(entity, "label", str, where)
@@ -161,9 +161,17 @@ def field(record: Json, key: str, kind: type, where: str) -> Any:
   return value
 
 
-def _check_keys(
+def check_keys(
   record: object, allowed: Sequence[str], where: str, any_other: bool = False
 ) -> None:
+  """Raises UserError if it is no object, or has another key.
+
+  Args:
+    record: what was read.
+    allowed: the keys.
+    where: its file and line, for messages.
+    any_other: whether other keys do no harm.
+  """
   if not isinstance(record, dict):
     keys = ", ".join(allowed)
     raise UserError(f"{where}: not a JSON object; give one with {keys}")

@@ -275,14 +275,15 @@ def _untyped(sentences: Sequence[_Spans]) -> list[list[Span]]:
 def _summary(
   gold: Counter[str], predicted: Counter[str], correct: Counter[str]
 ) -> Json:
-  result = _figures(Counts(gold.total(), predicted.total(), correct.total()))
+  result = figures(Counts(gold.total(), predicted.total(), correct.total()))
   result["per_type"] = {
-    label: _figures(Counts(gold[label], predicted[label], correct[label]))
+    label: figures(Counts(gold[label], predicted[label], correct[label]))
     for label in sorted(gold.keys() | predicted.keys())
   }
   return result
 
 
-def _figures(counts: Counts) -> Json:
+def figures(counts: Counts) -> Json:
+  """The measures and the counts, by name."""
   measures = ("precision", "recall", "f1")
   return {m: getattr(counts, m) for m in measures} | counts._asdict()

@@ -81,7 +81,7 @@ def _run_one(
   mirror: buckets.Mirror,
 ) -> Json:
   corpus = experiment.corpus
-  model, programs, progress = _train(experiment, workdir, mirror)
+  model, programs, progress = train(experiment, workdir, mirror)
   predictor = Predictor(model, programs, progress=True)
 
   result = report.start(config, corpus, progress)
@@ -167,8 +167,10 @@ def _tune(
   return chosen, found
 
 
-def _train(
-  experiment: Experiment, workdir: pathlib.Path, mirror: buckets.Mirror
+def train(
+  experiment: Experiment,
+  workdir: pathlib.Path,
+  mirror: buckets.Mirror = buckets.DISK,
 ) -> tuple[NerModel, dict[str, Programs], Json]:
   """Trains the tasks of a system that are not trained yet.
 

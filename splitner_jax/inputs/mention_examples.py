@@ -25,6 +25,8 @@ PLACES = ("sentence", "question")
 """Where the tokens of a mention stand."""
 
 Range = tuple[int, int]
+Asked = tuple[Range, ...]
+"""First and end word of each mention that one question names."""
 Place = Literal["sentence", "question"]
 
 
@@ -33,12 +35,14 @@ class MentionQuestions:
   """How mentions are asked about.
 
   Attributes:
-    before, after: words of a question around its mention.
+    before, after: words of a question around what it names.
     context: one of CONTEXTS.
     max_context: the most subwords of a sentence that are read.
     positions: whether the mention's tokens in the question have the positions
       that they have there, or those that they have in the sentence.
     ranges: where the range of a target is; None: there are none.
+    between: of a question that names several mentions, the words between each
+      two. The range of its target is from the first of them to the last.
   """
 
   before: tuple[str, ...]
@@ -47,57 +51,62 @@ class MentionQuestions:
   max_context: int
   positions: Place
   ranges: Place | None
+  between: tuple[tuple[str, ...], ...] = ()
 
   def encode(
     self,
     tokenizer: Tokenizer,
     sentences: Sequence[Sequence[str]],
-    mentions: Sequence[Sequence[Range]],
+    asked: Sequence[Sequence[Asked]],
   ) -> Examples:
-    """Examples with a target for each mention: its question's [CLS].
+    """Examples with a target for each question: its [CLS].
 
-    The targets' `asked` are the mentions' numbers, counted through all
+    The targets' `asked` are the questions' numbers, counted through all
     sentences; labels and weights are 0.
 
     Args:
       tokenizer: no example is longer than its `max_length`.
       sentences: the words of each.
-      mentions: first and end word of those of each sentence.
+      asked: what each question about a sentence names, in the order of its
+        words: one mention more than there are words `between`.
     """
-    used = [i for i, spans in enumerate(mentions) if spans]
-    words = tokenizer([self.before, self.after, *(sentences[i] for i in used)])
-    first = np.cumsum([0, *map(len, mentions)]).tolist()
+    used = [i for i, questions in enumerate(asked) if questions]
+    around = self.before, *self.between, self.after
+    words = tokenizer([*around, *(sentences[i] for i in used)])
+    first = np.cumsum([0, *map(len, asked)]).tolist()
     builder = _Builder(self, words, tokenizer)
-    for place, i in enumerate(used, start=2):
+    for place, i in enumerate(used, start=len(around)):
       starts = words.starts(place)
       numbers = range(first[i], first[i + 1])
-      numbered = list(zip(numbers, mentions[i], strict=True))
+      numbered = list(zip(numbers, asked[i], strict=True))
       for window, group in self._windows(starts, numbered, tokenizer):
-        for number, mention in group:
-          builder.add(i, starts, window, number, mention)
+        for number, mentions in group:
+          builder.add(i, starts, window, number, mentions)
     return builder.examples()
 
   def _windows(
     self,
     starts: np.ndarray,
-    mentions: list[tuple[int, Range]],
+    questions: list[tuple[int, Asked]],
     tokenizer: Tokenizer,
-  ) -> Iterator[tuple[Range, list[tuple[int, Range]]]]:
-    """Words that are read of a sentence, and the mentions asked about there."""
+  ) -> Iterator[tuple[Range, list[tuple[int, Asked]]]]:
+    """Words that are read of a sentence, and the questions asked there."""
     # At least half of the input is left to the question.
     limit = min(self.max_context, tokenizer.max_length // 2)
     if self.context == "own":
-      for number, mention in mentions:
-        yield context_window(starts, *mention, limit), [(number, mention)]
+      for number, mentions in questions:
+        window = context_window(starts, *_hull(mentions), limit)
+        yield window, [(number, mentions)]
       return
     cuts = windows(starts, limit, limit // 2)
-    groups: list[list[tuple[int, Range]]] = [[] for _ in cuts]
-    for number, (first, end) in mentions:
+    groups: list[list[tuple[int, Asked]]] = [[] for _ in cuts]
+    for number, mentions in questions:
+      first, end = _hull(mentions)
       # Tokens between it and the nearer edge of each window.
       margins = [
         min(starts[first] - starts[a], starts[b] - starts[end]) for a, b in cuts
       ]
-      groups[int(np.argmax(margins))].append((number, (first, end)))
+      groups[int(np.argmax(margins))].append((number, mentions))
     yield from zip(cuts, groups, strict=True)
 
 
@@ -145,33 +154,34 @@ class _Builder:
     starts: np.ndarray,
     window: Range,
     number: int,
-    mention: Range,
+    mentions: Asked,
   ) -> None:
-    """Asks about a mention, in the last example if there is room in it.
+    """Asks a question, in the last example if there is room in it.
 
     Args:
       sentence: its number.
       starts: where its words start, as of `TokenizedWords.starts`.
       window: first and end word of what is read of it.
-      number: the mention's.
-      mention: its first and end word.
+      number: the question's.
+      mentions: that it names.
     """
     shared = self._how.context == "shared"
     # Separators before the question, beside the one that ends the sentence.
     extra = self._pairs.separators - 1
     begin, end = int(starts[window[0]]), int(starts[window[1]])
     size = end - begin
-    first, stop = int(starts[mention[0]]), int(starts[mention[1]])
-    before, inside, after = _cut(
-      [
-        self._words.starts(0),
-        starts[mention[0] : mention[1] + 1],
-        self._words.starts(1),
-      ],
+    first, stop = (int(starts[word]) for word in _hull(mentions))
+    pieces = [self._words.starts(0)]
+    for i, (a, b) in enumerate(mentions, start=1):
+      pieces += [starts[a : b + 1], self._words.starts(i)]
+    before, *named, after = _cut(
+      pieces,
       # Special tokens: four, and those that only a question of its own has.
       self._max_length - size - 4 - (extra if shared else 0),
     )
-    asks = sum(e - s for s, e in (before, inside, after)) + 1 + extra + shared
+    inside = sum(e - s for s, e in named)
+    around = sum(e - s for s, e in (before, after))
+    asks = around + inside + 1 + extra + shared
     goes_on = (
       shared
       and self._sentences[-1:] == [sentence]
@@ -198,12 +208,13 @@ class _Builder:
       1 + max(first - begin, 0),
       1 + min(stop, end) - begin,
     )
-    in_question = at, at + inside[1] - inside[0]
+    in_question = at, at + inside
     self._ranges.append(
       in_question if self._how.ranges == "question" else inside_sentence
     )
-    self._mention_runs.append((len(self._runs) + 1, begin, size))
-    for start, end in (before, inside, after, (sep, sep + 1)):
+    for i in range(len(mentions)):
+      self._mention_runs.append((len(self._runs) + 1 + 2 * i, begin, size))
+    for start, end in (before, *named, after, (sep, sep + 1)):
       self._runs.append(_Run(start, end, position, second, part))
       position += end - start
     self._lengths[-1] += asks
@@ -256,6 +267,11 @@ class _Builder:
       np.array(self._first_words, np.int32),
       np.array(self._asked, np.int32),
     )
+
+
+def _hull(mentions: Asked) -> Range:
+  """First and end word of all of them together."""
+  return min(a for a, _ in mentions), max(b for _, b in mentions)
 
 
 def _cut(parts: list[np.ndarray], room: int) -> list[Range]:

@@ -69,6 +69,18 @@ def fill(
   return [*template[:at], *words, *template[at + 1 :]]
 
 
+def around(template: Sequence[str], place: str) -> list[tuple[str, ...]]:
+  """The words before, between and after the places of a template.
+
+  >>> around(("What", "is", MENTION, "?"), MENTION)
+  [('What', 'is'), ('?',)]
+  """
+  places = [i for i, word in enumerate(template) if word == place]
+  starts = [0, *(i + 1 for i in places)]
+  ends = [*places, len(template)]
+  return [tuple(template[a:b]) for a, b in zip(starts, ends, strict=True)]
+
+
 def type_name(label: str, overrides: Mapping[str, str]) -> str:
   """An entity type in plain words, as a question asks for it.
 

@@ -16,12 +16,14 @@ from splitner_jax.runtime.errors import UserError
 MAX_WORD_PIECES = 64
 """A word has at most this many subwords; the rest of it is not read."""
 
-# How byte-level BPE writes a space.
-_SPACE = "Ġ"
+# How byte-level BPE and SentencePiece write a space.
+_SPACES = (["Ġ"], ["▁"])
 
 _USUAL = {
   "pad": ("[PAD]", "<pad>"),
-  "cls": ("[CLS]", "<s>"),
+  # T5 has no token to read a sequence by; the first of those that stand for
+  # something is closest to one.
+  "cls": ("[CLS]", "<s>", "<extra_id_0>"),
   "sep": ("[SEP]", "</s>"),
   "unk": ("[UNK]", "<unk>"),
 }
@@ -271,7 +273,7 @@ class Tokenizer:
       )
     ]
     # Not all tokenizers know that the space alone is nothing of the word.
-    if self.pairs.prefix_space and encoding.tokens[:1] == [_SPACE]:
+    if self.pairs.prefix_space and encoding.tokens[:1] in _SPACES:
       tokens[0] = tokens[0][0], ""
     # Characters that the tokenizer drops.
     return tokens or [(self._unknown_id, word)]

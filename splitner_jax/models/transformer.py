@@ -161,16 +161,23 @@ def _hashed_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 class LayerNorm(nn.Module):
-  """Layer normalisation over the last axis, statistics in float32."""
+  """Layer normalisation over the last axis, statistics in float32.
+
+  Attributes:
+    centred: whether the mean is taken off first; if not, the root mean square
+      is what is divided by.
+  """
 
   eps: float
   use_bias: bool = True
+  centred: bool = True
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
     y = x.astype(jnp.float32)
-    y = y - jnp.mean(y, axis=-1, keepdims=True)
+    if self.centred:
+      y = y - jnp.mean(y, axis=-1, keepdims=True)
     y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.eps)
     shape = (1,) * (x.ndim - 1) + (-1,)
     y = y * scale.reshape(shape)
@@ -252,7 +259,7 @@ def attend(
 
   Args:
     query_TxNxK, key_TxNxK, value_TxNxK: of all tokens.
-    biases: of each group, as of `attention_biases`.
+    biases: of each group, as of `attention_biases`, or one for each head.
     layout: the rows of the T tokens.
     dropout: of the attention weights.
   """

@@ -5,10 +5,12 @@ launch/reproduce.sh TABLE [DATASET] [options]
 TABLE is table2, table4 to table7, context (what the classifier reads of a
 sentence) or joined (the two steps better joined), of the data set wnut17
 (default), bionlp13cg, ctireports or ontonotes; or imbalance (losses on rare
-types), or annotate (what `splitner suggest` chooses, against random choice; one
-strategy alone: annotate random, mean, sum or max). Original files of a data set
-are looked for in data/DATASET, else downloaded where that is possible. Table 3,
-time, is what `splitner benchmark` measures.
+types), annotate (what `splitner suggest` chooses, against random choice; one
+strategy alone: annotate random, mean, sum or max), nested (mentions within
+mentions) or relations (between mentions), both of these on made-up sentences,
+or backbones (parity and cost of all families, with random weights). Original
+files of a data set are looked for in data/DATASET, else downloaded where that
+is possible. Table 3, time, is what `splitner benchmark` measures.
 
 What is done is not done again: reports of earlier runs are in RESULTS/runs.
 Pages of other settings than theirs need --results and --work of their own.
@@ -138,7 +140,13 @@ def main(argv: list[str]) -> None:
   memory.disable_malloc_trim()
   # Imported here: --help and wrong arguments need not wait for JAX.
   from splitner_jax.experiment.settings import parse_seeds
-  from splitner_jax.reproduce import annotate, imbalance, pages
+  from splitner_jax.reproduce import (
+    annotate,
+    backbones,
+    imbalance,
+    other_tasks,
+    pages,
+  )
   from splitner_jax.runtime import progress
 
   progress.start_log()
@@ -161,10 +169,19 @@ def main(argv: list[str]) -> None:
         train=_RUN.value,
         backbone=_BACKBONE.value,
       )
+    elif name == "backbones":
+      _check_own(name, rest)
+      page = backbones.run(results, work)
+    elif name in other_tasks.TASKS:
+      _check_own(name, rest)
+      page = other_tasks.run(name, results, work, backbone=_BACKBONE.value)
     else:
+      known = (
+        *(*pages.TABLES, "imbalance", "annotate"),
+        *(*other_tasks.TASKS, "backbones"),
+      )
       raise UserError(
-        f"{name}: no page of this name; there are "
-        f"{', '.join(pages.TABLES)}, imbalance, annotate"
+        f"{name}: no page of this name; there are {', '.join(known)}"
       )
   except UserError as e:
     cli.fail(str(e))

@@ -153,7 +153,7 @@ def run(
   }
   path = results / "runs" / "imbalance" / "report.json"
   page = results / "imbalance.md"
-  report = _known(path, settings)
+  report = known(path, settings)
   if report and report["losses"].keys() >= set(COMPARED):
     # For that it needs no data.
     _write_page(report, page)
@@ -178,7 +178,7 @@ def run(
   rare = ranked[-max(len(ranked) // 3, 1) :]
   settings["content_hash"] = corpus.content_hash
   path.parent.mkdir(parents=True, exist_ok=True)
-  report = _known(path, settings) or {
+  report = known(path, settings) or {
     "settings": settings,
     "mentions": {
       "train": _counts(corpus.train, ranked),
@@ -225,7 +225,7 @@ def _counts(sentences: Sequence[Sentence], types: list[str]) -> dict[str, int]:
   return {label: counts[label] for label in types}
 
 
-def _known(path: pathlib.Path, settings: dict[str, Any]) -> Any:
+def known(path: pathlib.Path, settings: dict[str, Any]) -> Any:
   """The report as far as it goes; None if there is none of these settings."""
   try:
     report = json.loads(path.read_bytes())

@@ -3,17 +3,19 @@
 import dataclasses
 import logging
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
+from splitner_jax.data.sentences import Sentence, Span
 from splitner_jax.evaluation import metrics
 from splitner_jax.inputs import questions
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.mention_examples import (
   CONTEXTS,
   PLACES,
+  Asked,
   MentionQuestions,
   Place,
 )
@@ -43,6 +45,13 @@ _RANGES: dict[str, Place | None] = {
   "mention": "question",
   "cls+span": "sentence",
 }
+
+
+class Labelled(Protocol):
+  """What a question is about; "" if nobody knows its label."""
+
+  @property
+  def label(self) -> str: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,24 +99,25 @@ class MentionTask:
   def encode(
     self,
     sentences: Sequence[Sentence],
-    mentions: Sequence[Sequence[Span | ScoredSpan]],
+    mentions: Sequence[Sequence[Labelled]],
   ) -> Examples:
     """Examples that ask about each mention; see `MentionQuestions`.
 
     Mentions of types that are not asked for have the weight 0.
     """
-    asked = self.question.index(questions.MENTION)
+    before, *between, after = questions.around(self.question, questions.MENTION)
     examples = MentionQuestions(
-      self.question[:asked],
-      self.question[asked + 1 :],
+      before,
+      after,
       self.context,
       self.max_context,
       self.positions,
       _RANGES[self.model.pooling],
+      tuple(between),
     ).encode(
       self.tokenizer,
       [sentence.words for sentence in sentences],
-      [[(span.start, span.end) for span in spans] for spans in mentions],
+      [[self.named(span) for span in spans] for spans in mentions],
     )
     numbers = {label: i for i, label in enumerate(self.logit_names)}
     labels = np.array(
@@ -120,6 +130,10 @@ class MentionTask:
       weights=(labels >= 0).astype(np.float32),
     )
 
+  def named(self, mention: Any) -> Asked:
+    """The words that stand in the places of the question about it."""
+    return ((mention.start, mention.end),)
+
   def training_examples(
     self, sentences: Sequence[Sentence]
   ) -> tuple[Examples, int]:
@@ -130,7 +144,7 @@ class MentionTask:
     self,
     forward: ForwardFn,
     sentences: Sequence[Sentence],
-    mentions: Sequence[Sequence[Span | ScoredSpan]],
+    mentions: Sequence[Sequence[Labelled]],
   ) -> np.ndarray:
     """float[N, C], of all mentions in their order."""
     examples = self.encode(sentences, mentions)

@@ -377,6 +377,10 @@ class TokenTask:
       double_sep=fields["double_sep"],
     )
 
+  def resolve(self, found: list[ScoredSpan]) -> list[ScoredSpan]:
+    """Those to keep of what all questions find in a sentence."""
+    return resolve_overlaps_by_score(found) if self.asked else found
+
   def evaluate(
     self,
     forward: ForwardFn,
@@ -388,9 +392,7 @@ class TokenTask:
     found = self.decode(
       examples, forward(examples), sentences, decoding.outside_bias
     )
-    predicted = (
-      [resolve_overlaps_by_score(row) for row in found] if self.asked else found
-    )
+    predicted = [self.resolve(row) for row in found]
     gold = [s.spans for s in sentences]
     if self.labels:
       return metrics.score(gold, predicted)

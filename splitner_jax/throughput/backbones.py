@@ -39,6 +39,15 @@ _ROBERTA = {
   "type_vocab_size": 1,
   "pad_token_id": 1,
 }
+_T5 = {
+  "model_type": "t5",
+  "vocab_size": 32_128,
+  "d_model": 768,
+  "d_kv": 64,
+  "d_ff": 3_072,
+  "num_layers": 12,
+  "num_heads": 12,
+}
 _MODERNBERT = {
   "model_type": "modernbert",
   "vocab_size": 50_368,
@@ -51,6 +60,7 @@ SIZES: dict[str, Json] = {
   "roberta-base": _bert(768, 12, 12, **_ROBERTA),
   "electra-base": _bert(768, 12, 12, model_type="electra", embedding_size=768),
   "modernbert-base": _bert(768, 22, 12, **_MODERNBERT, intermediate_size=1_152),
+  "t5-base": _T5,
   "modernbert-large": _bert(
     1_024, 28, 16, **_MODERNBERT, intermediate_size=2_624
   ),

@@ -72,7 +72,7 @@ class TwoStepSystem(SystemKind[TwoStepReading]):
     finds; the answers do not depend on what else is asked.
     """
     detector = self.detection(tasks)
-    logits = forwards["detector"](examples)
+    logits = forwards[self.detection_task](examples)
     spans: list[dict[tuple[int, int], ScoredSpan]] = [{} for _ in sentences]
     for bias in outside_biases:
       found = detector.decode(examples, logits, sentences, bias)
