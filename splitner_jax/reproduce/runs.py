@@ -57,6 +57,32 @@ _MENTION = {"classifier.pooling": "mention"}
 _NONE_CLASS = {"classifier.none_class": True}
 _TUNED = {"tune_decoding": True}
 
+
+# By confusion on dev: two groups, and three.
+_GROUPS = {
+  "wnut17": (
+    "corporation,product;creative-work,group,person,location",
+    "corporation,product;creative-work,group,person;location",
+  ),
+  "bionlp13cg": tuple(
+    f"Amino_acid,Simple_chemical,Gene_or_gene_product,Organism_substance,"
+    f"Organism{cell};Anatomical_system,Multi-tissue_structure,"
+    "Immaterial_anatomical_entity,Developing_anatomical_structure,"
+    "Organism_subdivision,Organ,Tissue,Cellular_component,Cancer,"
+    f"Pathological_formation{rest}"
+    for cell, rest in ((",Cell", ""), ("", ";Cell"))
+  ),
+}
+
+
+def _split(groups: str) -> str:
+  """Groups of the types that `data.split_types` makes of their types."""
+  return ";".join(
+    ",".join(f"{label}-{i}" for label in group.split(",") for i in (1, 2, 3))
+    for group in groups.split(";")
+  )
+
+
 RUNS: dict[str, Run] = {
   "qa_qa": Run("SplitNER(QA-QA)"),
   "no_char_pattern": Run("SplitNER(QA-NoCharPattern-QA)", "no_char_pattern"),
@@ -110,6 +136,61 @@ RUNS: dict[str, Run] = {
     )
     for epochs in (6, 10)
   },
+  **{
+    name: Run(title, fields={**_TUNED, "detector.features": features})
+    for name, title, features in (
+      ("no_features", "none", "none"),
+      ("shape", "characters, shape of the whole word", "char+shape"),
+      ("affix", "both, prefixes and suffixes", "both+affix"),
+      ("capitals", "both, capitals of the sentence", "both+capitals"),
+      ("gazetteer", "both, gazetteer of training mentions", "both+gazetteer"),
+    )
+  },
+  "finer": Run(
+    "three types for each", fields={**_TUNED, "data.split_types": True}
+  ),
+  **{
+    f"{name}_{dataset}": Run(
+      f"{title}hierarchical, {groups.count(';') + 1} groups",
+      fields={
+        **_TUNED,
+        "system": "hierarchical",
+        "detector.groups": groups,
+        **({"data.split_types": True} if title else {}),
+      },
+    )
+    for name, dataset, title, groups in (
+      ("groups_2", "wnut17", "", _GROUPS["wnut17"][0]),
+      ("groups_3", "wnut17", "", _GROUPS["wnut17"][1]),
+      (
+        "finer_groups",
+        "wnut17",
+        "three types for each, ",
+        _split(_GROUPS["wnut17"][1]),
+      ),
+      ("groups_2", "bionlp13cg", "", _GROUPS["bionlp13cg"][0]),
+      ("groups_3", "bionlp13cg", "", _GROUPS["bionlp13cg"][1]),
+    )
+  },
+  "replaced": Run(
+    "mentions replaced", fields={**_TUNED, "replace_mentions": 0.5}
+  ),
+  "tuned_500": Run("500 sentences", fields={**_TUNED, **_SUBSET}, cost=0.3),
+  "replaced_500": Run(
+    "500 sentences, mentions replaced",
+    fields={**_TUNED, **_SUBSET, "replace_mentions": 0.5},
+    cost=0.4,
+  ),
+  "longer_500": Run(
+    "500 sentences, as many steps as with mentions replaced",
+    fields={
+      **_TUNED,
+      **_SUBSET,
+      "detector.epochs": 4,
+      "classifier.epochs": 5,
+    },
+    cost=0.4,
+  ),
   "smoothed": Run(
     "label smoothing of the types",
     fields={**_TUNED, "classifier.loss": "smoothed_cross_entropy"},
