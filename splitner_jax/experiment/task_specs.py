@@ -63,7 +63,7 @@ class TaskSpec:
     whole = self.settings.checkpoint is not None
     filled = pretrained.fill(params, self.backbone.folder, complete=whole)
     if self.settings.get("start") == "names":
-      filled = label_names.fill(filled, self.task)
+      filled = label_names.fill(filled, self.task)  # type: ignore[arg-type]
     if self.start is None:
       return filled
     return warm_start.fill(filled, self.task, self.start)

@@ -145,6 +145,8 @@ def _as_many(predictor: Predictor, sentences: Sequence[Sentence]) -> Decoding:
 def torch_pipeline(part: TaskSpec, texts: list[str], labels: int) -> Side:
   """The token-classification pipeline of transformers on PyTorch.
 
+  On a GPU, if PyTorch sees one, in the precision that ours computes in there.
+
   Args:
     part: whose backbone, tokenizer and batch size it gets.
     texts: to tag.
@@ -165,9 +167,13 @@ def torch_pipeline(part: TaskSpec, texts: list[str], labels: int) -> Side:
   # Random weights would find mentions everywhere, and joining them takes time.
   with torch.no_grad():
     model.classifier.bias[0] = 100.0
+  gpu = torch.cuda.is_available()
+  if gpu and part.task.model.encoder.dtype == "bfloat16":
+    model.bfloat16()
   pipeline = transformers.pipeline(
     "token-classification",
     model=model.eval(),
+    device="cuda" if gpu else "cpu",
     tokenizer=part.task.tokenizer.fast,
     aggregation_strategy="simple",
     batch_size=part.settings.inference_batch_size,

@@ -127,7 +127,8 @@ def plain_tagger(
   """A token classifier of transformers on PyTorch, trained as is usual there.
 
   Same sizes, random batches padded to their longest sentence, AdamW, clipping,
-  dropout.
+  dropout; on a GPU, if PyTorch sees one, and there in mixed precision where
+  ours computes in bfloat16.
 
   Args:
     part: whose settings it gets.
@@ -147,7 +148,11 @@ def plain_tagger(
     part.backbone.folder, local_files_only=True, num_labels=labels
   )
   model = transformers.AutoModelForTokenClassification.from_config(config)
-  model.train()
+  device = "cuda" if torch.cuda.is_available() else "cpu"
+  mixed = torch.autocast(
+    device, torch.bfloat16, enabled=task.model.encoder.dtype == "bfloat16"
+  )
+  model.to(device).train()
   adam = torch.optim.AdamW(model.parameters(), settings.learning_rate)
   plain = dataclasses.replace(task, questions=((),), features=())
   examples, _ = plain.encode(sentences)
@@ -163,13 +168,15 @@ def plain_tagger(
     rows = rng.choice(len(inputs), size, replace=False)
     ids = torch.nn.utils.rnn.pad_sequence(
       [inputs[r] for r in rows], True, tokenizer.pad_id
-    ).long()
+    )
+    ids = ids.long().to(device)
     mask = (ids != tokenizer.pad_id).long()
     read["real"] += int(mask.sum())
     read["all"] += mask.numel()
     gold = torch.where(mask > 0, ids % labels, -100)
     adam.zero_grad()
-    loss = model(ids, attention_mask=mask, labels=gold).loss
+    with mixed:
+      loss = model(ids, attention_mask=mask, labels=gold).loss
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
     adam.step()
