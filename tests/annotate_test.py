@@ -212,6 +212,7 @@ def test_mistakes(tmp_path: pathlib.Path):
     _run(tmp_path, strategies=("max",), seeds=(1,))
 
 
+@pytest.mark.slow
 def test_a_real_round(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
   monkeypatch.chdir(tmp_path)
   tiny.make_backbone(tmp_path / "tiny-bert")

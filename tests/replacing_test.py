@@ -115,9 +115,9 @@ class _Task(tiny_training.Task):
 
 
 def test_training_asks_for_them():
-  task, rows = _Task(), [_FIRST, _SECOND]
-  fields = {"replace_mentions": 1.0, "seed": 4}
+  task, rows = _Task(), tiny_tasks.random_sentences(20, 30)
+  fields = {"replace_mentions": 0.5, "seed": 4}
   loop.prepare(task, tiny_training.settings(**fields), rows)
-  assert task.seen == with_replaced(rows, 1.0, 4)
+  assert task.seen == with_replaced(rows, 0.5, 4)
   loop.prepare(task, tiny_training.settings(), rows)
   assert task.seen == rows
