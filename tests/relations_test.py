@@ -107,6 +107,23 @@ def test_a_question_for_each_pair(tmp_path: pathlib.Path) -> None:
   assert examples.weights.tolist() == [1, 1]
 
 
+def test_head_and_tail_are_told_apart(tmp_path: pathlib.Path) -> None:
+  """A model reads no order but that of positions."""
+  task = _task(tmp_path, "what {mention} is {mention} ?")
+  [example], _ = task.training_examples([_SENTENCE])
+  read = [
+    {
+      (token, place)
+      for token, place, part in zip(
+        example.ids, example.positions, example.parts, strict=True
+      )
+      if part == number
+    }
+    for number in (1, 2)
+  ]
+  assert read[0] != read[1]
+
+
 def test_the_baseline_is_not_told_the_second_mention(
   tmp_path: pathlib.Path,
 ) -> None:

@@ -195,7 +195,9 @@ def relation_task(
     question=tuple(settings.question.split()),
     context="shared",
     max_context=settings.max_context,
-    positions="sentence",
+    # With those that they have in the sentence, a model, for which order is
+    # positions alone, could not tell the head from the tail.
+    positions="question",
     none_class=True,
   )
 
