@@ -142,7 +142,7 @@ def _relations(
   config.system = "relations"
   config.relations = ConfigDict(config.classifier.to_dict())
   # Mentions are easily found and named; what is between them takes longer.
-  config.relations.epochs = config.relations.patience = 2 * config.epochs
+  config.relations.epochs = config.relations.patience = 4 * config.epochs
   # Of questions, of which a sentence has up to a dozen.
   config.relations.batch_size = 32
   config.relations.relations = ",".join(labels)
@@ -305,7 +305,8 @@ def _relations_page(report: Json) -> str:
     markdown_table(of_labels, left=1),
     _MADE_UP,
     "## How it was made",
-    _made(report, "relations") + " Relations are learned for twice as long.",
+    _made(report, "relations")
+    + " Relations are learned for four times as many epochs.",
   ]
   return "\n\n".join(parts) + "\n"
 
