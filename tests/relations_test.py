@@ -107,6 +107,14 @@ def test_a_question_for_each_pair(tmp_path: pathlib.Path) -> None:
   assert examples.weights.tolist() == [1, 1]
 
 
+def test_head_and_tail_are_told_apart(tmp_path: pathlib.Path) -> None:
+  """By what is pooled beside the question: the head's tokens."""
+  task = _task(tmp_path, "what {mention} is {mention} ?")
+  [example], _ = task.training_examples([_SENTENCE])
+  # [CLS] a ##d ##a is a ##t b ##o ...
+  assert example.ranges.tolist() == [[1, 4], [7, 9]]
+
+
 def test_the_baseline_is_not_told_the_second_mention(
   tmp_path: pathlib.Path,
 ) -> None:

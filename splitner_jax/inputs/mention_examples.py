@@ -42,7 +42,7 @@ class MentionQuestions:
       that they have there, or those that they have in the sentence.
     ranges: where the range of a target is; None: there are none.
     between: of a question that names several mentions, the words between each
-      two. The range of its target is from the first of them to the last.
+      two. The range of its target is that of the first one.
   """
 
   before: tuple[str, ...]
@@ -170,7 +170,7 @@ class _Builder:
     extra = self._pairs.separators - 1
     begin, end = int(starts[window[0]]), int(starts[window[1]])
     size = end - begin
-    first, stop = (int(starts[word]) for word in _hull(mentions))
+    first, stop = (int(starts[word]) for word in mentions[0])
     pieces = [self._words.starts(0)]
     for i, (a, b) in enumerate(mentions, start=1):
       pieces += [starts[a : b + 1], self._words.starts(i)]
@@ -179,9 +179,7 @@ class _Builder:
       # Special tokens: four, and those that only a question of its own has.
       self._max_length - size - 4 - (extra if shared else 0),
     )
-    inside = sum(e - s for s, e in named)
-    around = sum(e - s for s, e in (before, after))
-    asks = around + inside + 1 + extra + shared
+    asks = sum(e - s for s, e in (before, *named, after)) + 1 + extra + shared
     goes_on = (
       shared
       and self._sentences[-1:] == [sentence]
@@ -208,7 +206,7 @@ class _Builder:
       1 + max(first - begin, 0),
       1 + min(stop, end) - begin,
     )
-    in_question = at, at + inside
+    in_question = at, at + named[0][1] - named[0][0]
     self._ranges.append(
       in_question if self._how.ranges == "question" else inside_sentence
     )

@@ -222,31 +222,43 @@ def _nested(split: _Split) -> Json:
 
 _CLAUSES = (
   ("P works for C", "P works_for C"),
+  ("P works at C", "P works_for C"),
+  ("P got a job at C", "P works_for C"),
   ("C hired P last year", "P works_for C"),
+  ("C employs P", "P works_for C"),
   ("P founded C", "P founded C"),
+  ("P started C", "P founded C"),
+  ("P is the founder of C", "P founded C"),
   ("C was started by P", "P founded C"),
+  ("C was founded by P", "P founded C"),
   ("P never worked for C", ""),
+  ("P wrote a book about C", ""),
   ("C was praised by P", ""),
+  ("C sued P", ""),
   ("P reports to Q", "P reports_to Q"),
+  ("P takes orders from Q", "P reports_to Q"),
   ("Q is the manager of P", "P reports_to Q"),
+  ("Q manages P", "P reports_to Q"),
   ("P met Q", ""),
   ("P is older than Q", ""),
   ("C belongs to D", "C part_of D"),
+  ("C is a part of D", "C part_of D"),
   ("D bought C", "C part_of D"),
+  ("D owns C", "C part_of D"),
   ("C competes with D", ""),
+  ("C is larger than D", ""),
 )
 _NEW_CLAUSES = (
   ("P is an engineer at C", "P works_for C"),
-  ("C employs P", "P works_for C"),
   ("C is the creation of P", "P founded C"),
-  ("P wrote a book about C", ""),
+  ("P was fined by C", ""),
   ("Q supervises P", "P reports_to Q"),
   ("P was seen with Q", ""),
   ("C is a subsidiary of D", "C part_of D"),
-  ("C sued D", ""),
+  ("C copied D", ""),
 )
 _JOINED = ("X , while Y .", "X and Y .", "Although X , Y .")
-_NEW_JOINED = ("X because Y .", "It is said that X but Y .")
+_NEW_JOINED = ("X because Y .",)
 _WHOLE = (
   ("P and Q work for C and D respectively .", "P works_for C, Q works_for D"),
   (
@@ -261,29 +273,26 @@ _NEW_WHOLE = (
     "Unlike Q , who founded C , P only works there .",
     "Q founded C, P works_for C",
   ),
-  ("Q of C introduced P to D .", "Q works_for C"),
-  (
-    "C and D were founded by P and Q respectively .",
-    "P founded C, Q founded D",
-  ),
 )
 _SLOTS = ("P", "Q", "C", "D")
 
 
 def _related(split: _Split) -> Json:
-  if split.rng.random() < 0.5:
+  if split.rng.random() < 0.3:
     template, facts = split.pick(_WHOLE, _NEW_WHOLE)
   else:
     texts, each = [], []
-    for number in range(2):
+    for number in range(split.rng.choice((1, 2))):
       # Each has names of its own.
       text, fact = (
         _numbered(part, number) for part in split.pick(_CLAUSES, _NEW_CLAUSES)
       )
       texts.append(text)
       each.append(fact)
-    joined = split.pick(_JOINED, _NEW_JOINED)
-    template = joined.replace("X", texts[0]).replace("Y", texts[1])
+    template = f"{texts[0]} ."
+    if len(texts) > 1:
+      joined = split.pick(_JOINED, _NEW_JOINED)
+      template = joined.replace("X", texts[0]).replace("Y", texts[1])
     facts = ", ".join(filter(None, each))
   names = iter(split.rng.sample(split.names, 8))
   tokens: list[str] = []

@@ -195,6 +195,8 @@ def relation_task(
     question=tuple(settings.question.split()),
     context="shared",
     max_context=settings.max_context,
+    # They say where the two mentions are, and not which is the head: that is
+    # told by its tokens, which are pooled.
     positions="sentence",
     none_class=True,
   )
@@ -247,7 +249,7 @@ def score(
   Args:
     gold, predicted: the pairs of each sentence; not all have to be there.
   """
-  wanted, found = _relations(gold), _relations(predicted)
+  wanted, found = _labels(gold), _labels(predicted)
   keys = sorted(wanted.keys() | found.keys())
   return metrics.score_labels(
     [wanted.get(key, NO_RELATION) for key in keys],
@@ -255,14 +257,13 @@ def score(
   )
 
 
-def _relations(
+def _labels(
   rows: Sequence[Sequence[Pair]],
 ) -> dict[tuple[int, Mention, Mention], str]:
   return {
     (i, pair.head[:3], pair.tail[:3]): pair.label
     for i, row in enumerate(rows)
     for pair in row
-    if pair.label != NO_RELATION
   }
 
 
