@@ -14,6 +14,7 @@ from splitner_jax.evaluation.significance import (
 )
 from splitner_jax.evaluation.tables import markdown_table
 from splitner_jax.experiment.seeds import mean_and_deviation
+from splitner_jax.reproduce import budget as budget_page
 from splitner_jax.reproduce import paper
 from splitner_jax.reproduce.runs import RUNS, Budget, reports, shown_command
 
@@ -49,7 +50,9 @@ class Table:
   columns: tuple[Column, ...]
   more: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
   names: dict[str, str] = dataclasses.field(default_factory=dict)
-  extra: Callable[[dict[str, Reports]], list[str]] = lambda found: []
+  extra: Callable[[dict[str, Reports], Budget], list[str]] = (
+    lambda found, budget: []
+  )
 
   def title_of(self, row: str) -> str:
     return self.names.get(row, RUNS[row].title)
@@ -89,8 +92,9 @@ def _is_single(name: str) -> bool:
   return "single" in RUNS[name].variant
 
 
-def _verdict(found: dict[str, Reports]) -> list[str]:
+def _verdict(found: dict[str, Reports], budget: Budget) -> list[str]:
   """Which kind of system wins over all sentences, first of all."""
+  del budget
   groups: dict[bool, dict[str, Reports]] = {False: {}, True: {}}
   for name, rows in found.items():
     if rows:
@@ -246,6 +250,19 @@ TABLES: dict[str, Table] = {
     (_ON_GOLD_DEV, _ON_GOLD, _HONEST, _CLASSIFIER_EPOCH),
     names={"qa_qa": "shared: own [CLS], the mention's positions and mean"},
   ),
+  "budget": Table(
+    "F1 against training time",
+    "Beyond the paper. Both systems with decoding tuned on dev, 3, 6 and 10 "
+    "epochs with early stopping; the learning rate falls to 0 over the epochs "
+    f"that are allowed. F1, {_MIXED}",
+    budget_page.RUNS,
+    {},
+    (_DEV, _HONEST),
+    extra=lambda found, budget: [
+      *_verdict(found, budget),
+      *budget_page.sections(found, budget),
+    ],
+  ),
   "joined": Table(
     "The two steps better joined",
     "Beyond the paper. *Mention pooling*: the classifier decides by the mean "
@@ -296,7 +313,7 @@ def page(name: str, budget: Budget, problems: dict[str, list[str]]) -> str:
     cells.append([table.title_of(row), *published, *ours, str(len(found[row]))])
   parts = [f"# {table.title}, on {paper.DATASETS[dataset]}"]
   if any(found.values()):
-    parts += table.extra(found)
+    parts += table.extra(found, budget)
   parts += [table.note, markdown_table(cells, left=1)]
   if name == "joined" and any(found.values()):
     parts += _where_points_are_lost(found)
@@ -339,7 +356,7 @@ def _origin(name: str, budget: Budget, found: dict[str, Reports]) -> list[str]:
     f"{budget.learning_rate:g}, seeds {', '.join(map(str, budget.seeds))} "
     "(Single(QA), and what is on a subset: the first). Machine: "
     f"{', '.join(sorted(machines)) or 'none yet'}. The runs, whose reports "
-    f"are under `runs/{budget.dataset}`; what two of them train alike is "
+    f"are under `runs/{budget.kept}`; what two of them train alike is "
     "trained once:",
     "```\n" + ("\n".join(commands) or "none yet") + "\n```",
   ]
