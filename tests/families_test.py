@@ -94,8 +94,9 @@ def _train(
   )
   for part in (config.detector, config.tagger):
     part.features = "none"
-    # One epoch finds nothing by itself.
-    part.o_bias = -3.0 if epochs == 1 else 0.0
+    if epochs == 1:
+      # It finds nothing by itself; and of BIOE it may know no B.
+      part.update(o_bias=-6.0, scheme="BO")
   run.run(config, folder / "run")
   return folder / "run"
 

@@ -231,7 +231,7 @@ def test_wrong_data(content, said, config, tmp_path):
     (
       "detector.features",
       "all",
-      "'all' is neither none nor any of char, pattern, both, pos",
+      "'all' is neither none nor any of char, pattern, shape, pos, ",
     ),
     ("detector.labels_on", "words", "'words' is none of first_subtoken, all"),
     ("detector.scheme", "IOB", "'IOB' is none of BO, BIO, BIOE, BIOES"),

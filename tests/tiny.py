@@ -112,7 +112,8 @@ def make_sentence_pieces(folder: pathlib.Path) -> int:
   out.
   """
   special = ["<pad>", "</s>", "<unk>", "<extra_id_0>"]
-  pieces = ["▁", *"?.,-", *_LETTERS, *_LETTERS.upper()]
+  letters = dict.fromkeys(_LETTERS + _LETTERS.upper())  # A digit is its own.
+  pieces = ["▁", *"?.,-", *letters]
   pieces += ["▁what", "▁is", "▁the", "▁text"]
   tokenizer = tokenizers.Tokenizer(
     models.Unigram(
