@@ -158,6 +158,66 @@ def test_reports_of_other_settings_are_not_mixed_in(budget):
     _count(budget)
 
 
+def test_what_is_set_for_all_runs(budget):
+  budget = dataclasses.replace(budget, more={"row_length": 64})
+  _write(budget, "qa_qa", 1, 40.0)
+  assert _count(budget) == 1
+  # The other runs are apart.
+  assert _count(dataclasses.replace(budget, more={})) == 0
+  page = pages.page("table2", budget, {})
+  assert "`launch/reproduce.sh table2 wnut17 --set=row_length=64`" in page
+  assert "--config.row_length=64" in page
+  assert "`runs/wnut17-row_length=64`" in page
+
+
+@pytest.mark.parametrize(
+  ("given", "said"),
+  [
+    ("row_lengt=64", "is not FIELD=VALUE with a field of the config"),
+    ("row_length", "is not FIELD=VALUE with a field of the config"),
+    ("row_length=many", "row_length is a number"),
+  ],
+)
+def test_what_cannot_be_set(given, said):
+  process = _command("table2", f"--set={given}", "--norun")
+  assert process.returncode == 1
+  assert process.stderr.startswith(f"error: --set={given}: ")
+  assert said in process.stderr
+
+
+def test_f1_against_time(budget):
+  for name, epochs in (
+    ("tuned", 3),
+    ("tuned_10", 5),
+    ("single_seqtag_tuned", 3),
+  ):
+    _write(budget, name, 1, 40.0 + epochs)
+    path = runs._folder(budget, name, 1) / "report.json"
+    report = json.loads(path.read_text())
+    report["corpus"]["sentences"] = {"train": 1200}
+    report["training"] = {"a": {"evaluations": [{}] * epochs}}
+    path.write_text(json.dumps(report))
+  assert "minutes" not in pages.page("budget", budget, {})  # Not measured.
+  folder = budget.results / "throughput-wnut17"
+  folder.mkdir()
+  speeds = {"splitner": 20.0, "single_seqtag": 60.0}
+  measured = {
+    "machine": {"name": "1 x cpu"},
+    "systems": {
+      name: {"train": {"sentences_per_s": v}} for name, v in speeds.items()
+    },
+  }
+  (folder / "benchmark.json").write_text(json.dumps(measured))
+  page = pages.page("budget", budget, {})
+  times, _, scores = page.partition("Beyond the paper")
+  assert _row(times, "SplitNER, at most 10 epochs")[1:] == ["5.0", "5.0"]
+  assert _row(times, "Single(SeqTag), at most 3 epochs")[1:] == ["3.0", "1.0"]
+  assert _row(scores, "SplitNER, at most 10 epochs")[1] == "45.00"
+  assert "SplitNER 20.0, Single(SeqTag) 60.0 sentences a second" in page
+  picture = (budget.results / "budget-wnut17.png").read_bytes()
+  assert picture.startswith(b"\x89PNG")
+
+
 def _count(budget: runs.Budget) -> int:
   return len(runs.reports(budget, ["qa_qa"])["qa_qa"])
 

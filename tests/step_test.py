@@ -7,7 +7,9 @@ import pytest
 from jax import numpy as jnp
 
 from splitner_jax.runtime import devices
-from splitner_jax.training.step import TrainState, make_step
+from splitner_jax.training import loop
+from splitner_jax.training.step import TrainState, init_params, make_step
+from tests import tiny_training
 
 _PARAMS = {"head": np.float32(3), "encoder": np.float32(2)}
 _ROWS = np.arange(1, 5, dtype=np.float32).reshape(4, 1)
@@ -71,6 +73,19 @@ def test_parameters_go_down_the_gradient_at_the_rate_of_the_batch() -> None:
     assert state.params["encoder"] == pytest.approx(encoder)
     assert state.step == number
     assert state.seed == 1
+
+
+def test_what_is_replaced_anyway_is_not_drawn() -> None:
+  task = tiny_training.Task()
+  batch, _ = next(loop.prepare(task, tiny_training.settings(), []).batches(0))
+  drawn = init_params(task, 1, batch)  # type: ignore[arg-type]
+  spared = init_params(task, 1, batch, ("encoder",))  # type: ignore[arg-type]
+  assert np.any(drawn["encoder"]["embedding"])
+  assert not np.any(spared["encoder"]["embedding"])
+  assert spared["encoder"]["embedding"].shape == (50, 4)
+  # The rest is what it would be.
+  for name, value in drawn["Dense_0"].items():
+    np.testing.assert_array_equal(spared["Dense_0"][name], value)
 
 
 def test_what_is_frozen_stays_and_is_not_measured() -> None:
