@@ -238,13 +238,14 @@ def test_wrong_data(content, said, config, tmp_path):
     (
       "detector.loss",
       "hinge",
-      "'hinge' is none of cross_entropy, weighted_cross_entropy, dice, focal",
+      "'hinge' is none of cross_entropy, smoothed_cross_entropy, weighted_cro",
     ),
     (
       "classifier.loss",
       "hinge",
-      "'hinge' is none of cross_entropy, weighted_cross_entropy, dice, focal",
+      "'hinge' is none of cross_entropy, smoothed_cross_entropy, weighted_cro",
     ),
+    ("classifier.last_layer", "zeros", "'zeros' is none of random, names"),
     ("compute_dtype", "float16", "'float16' is none of auto, float32, bfloat"),
     ("max_length", 513, "513 is more than the 512 that"),
     ("max_length", 20, "20 is too short for the question and two words"),

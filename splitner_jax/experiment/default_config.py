@@ -41,9 +41,6 @@ def get_config() -> config_dict.ConfigDict:
   config.clip_norm = 1.0
   # Of hidden states, attention weights and features.
   config.dropout = 0.1
-  # What of a moving average of the parameters stays at each step; the average
-  # is what is evaluated and kept. 0: no average.
-  config.average_weights = 0.0
   # With this probability a mention is replaced by another of its type and of
   # the training sentences, in copies that are trained on beside them; 0: there
   # are no copies.
@@ -125,9 +122,9 @@ def get_config() -> config_dict.ConfigDict:
   # `question`, as in the paper, or those in the `sentence`. If not given: the
   # paper's for an own context, else the other.
   config.classifier.positions = config_dict.placeholder(str)
-  # How its last layer starts: `random`, or from what the model sees in the
-  # `names` of the types.
-  config.classifier.start = "random"
+  # How its last layer starts: `random`, or from what the untrained model makes
+  # of the `names` of the types.
+  config.classifier.last_layer = "random"
   # What it decides by: `cls`, the question's first token as in the paper;
   # `mention`, the mean of the mention's tokens in the question; `cls+span`, the
   # first token beside the mean of the mention's tokens in the sentence. If not

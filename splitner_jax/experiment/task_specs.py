@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import logging
-from typing import Any
+from typing import Any, cast
 
 from ml_collections import ConfigDict
 
@@ -25,6 +25,7 @@ from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Tree
 from splitner_jax.tasks import AnyTask
 from splitner_jax.tasks.decoding import Decoding
+from splitner_jax.tasks.mentions import MentionTask
 from splitner_jax.tasks.source import TaskSource
 from splitner_jax.tasks.systems import SYSTEMS, SystemKind
 
@@ -62,8 +63,8 @@ class TaskSpec:
     """Puts the backbone's, or the checkpoint's, weights into `params`."""
     whole = self.settings.checkpoint is not None
     filled = pretrained.fill(params, self.backbone.folder, complete=whole)
-    if self.settings.get("start") == "names":
-      filled = label_names.fill(filled, self.task)  # type: ignore[arg-type]
+    if self.settings.get("last_layer") == "names" and not whole:
+      filled = label_names.fill(filled, cast(MentionTask, self.task))
     if self.start is None:
       return filled
     return warm_start.fill(filled, self.task, self.start)

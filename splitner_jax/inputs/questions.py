@@ -35,8 +35,6 @@ _BETWEEN_WORDS = re.compile(r"[\s_-]+|(?<=[a-z])(?=[A-Z])")
 
 MENTION, TYPE = "{mention}", "{type}"
 """What stands in a template for the words that a question is about."""
-TYPES = "{types}"
-"""What stands for the names of all types."""
 
 
 def parse(field: str, text: str, place: str) -> tuple[str, ...]:
@@ -99,18 +97,6 @@ def type_name(label: str, overrides: Mapping[str, str]) -> str:
     return name
   words = [word for word in _BETWEEN_WORDS.split(label) if word]
   return " ".join(words).lower() or label
-
-
-def list_types(labels: Sequence[str], overrides: Mapping[str, str]) -> str:
-  """The names of all types, one after the other.
-
-  >>> list_types(["GPE", "creative-work", "PER"], {"GPE": "place"})
-  'place , creative work or person'
-  """
-  names = [type_name(label, overrides) for label in labels]
-  if len(names) < 2:
-    return "".join(names)
-  return " , ".join(names[:-1]) + " or " + names[-1]
 
 
 def parse_type_names(text: str) -> dict[str, str]:

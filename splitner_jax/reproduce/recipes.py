@@ -170,24 +170,13 @@ RUNS: dict[str, Run] = {
     },
     cost=0.4,
   ),
-  "smoothed": Run(
-    "label smoothing of the types",
-    fields={**_TUNED, "classifier.loss": "smoothed_cross_entropy"},
-  ),
-  "types_asked": Run(
-    "the types listed in the question",
+  "names_smoothed": Run(
+    "SplitNER, last layer from names, labels smoothed",
     fields={
       **_TUNED,
-      "classifier.question": "Is {mention} a {types} ?",
+      "classifier.last_layer": "names",
+      "classifier.loss": "smoothed_cross_entropy",
     },
-  ),
-  "label_names": Run(
-    "the last layer starts from the types' names",
-    fields={**_TUNED, "classifier.start": "names"},
-  ),
-  "averaged": Run(
-    "averaged weights",
-    fields={**_TUNED, "average_weights": 0.99},
   ),
   "none_class": Run("SplitNER, none class", fields=_NONE_CLASS, cost=2.0),
   "joined": Run(

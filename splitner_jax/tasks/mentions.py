@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 _LIKELIEST = 4
 """Types of a mention that `ranked` gives at most."""
+LAST_LAYERS = ("random", "names")
+"""What the classifier's last layer may start from."""
 NO_ENTITY = ""
 """The label of a span that is no mention."""
 
@@ -259,17 +261,14 @@ def span_classification(
   pooling = settings.pooling or ("cls+span" if best else "cls")
   positions = settings.positions or ("sentence" if best else "question")
   choice("classifier.pooling", pooling, POOLINGS)
+  choice("classifier.last_layer", settings.last_layer, LAST_LAYERS)
   return MentionTask(
     name="classifier",
     model=PooledClassifier(encoder, len(types) + settings.none_class, pooling),
     tokenizer=tokenizer,
     labels=tuple(types),
     question=questions.parse(
-      "classifier.question",
-      settings.question.replace(
-        questions.TYPES, questions.list_types(types, {})
-      ),
-      questions.MENTION,
+      "classifier.question", settings.question, questions.MENTION
     ),
     context=context,
     max_context=max_context,

@@ -72,7 +72,6 @@ class Setup:
   learning_rate: float
   epochs: int
   lost: int
-  average: float = 0.0
 
   def batches(
     self, epoch: int, first: int = 0, read: int = 0
@@ -116,7 +115,6 @@ class Setup:
       jnp.asarray(self.plan.seed, jnp.uint32),
       params,
       self.transform.init(trained),
-      jax.tree.map(jnp.array, params) if self.average else None,
     )
 
   def layouts(self) -> list[Layout]:
@@ -127,12 +125,7 @@ class Setup:
   def make_step(self, layout: Layout) -> Step:
     """One training step, to be compiled by `devices.compile_step`."""
     return make_step(
-      self.task.model,
-      layout,
-      self.loss,
-      self.transform,
-      self.frozen,
-      self.average,
+      self.task.model, layout, self.loss, self.transform, self.frozen
     )
 
   def facts(self) -> Json:
@@ -210,7 +203,6 @@ def prepare(
     settings.learning_rate,
     settings.epochs,
     lost,
-    settings.average_weights,
   )
 
 
@@ -314,11 +306,11 @@ def train(
       writer.add_scalar("gradient_norm", norm, step)
 
   def evaluate(epoch: int) -> None:
-    forward = Forward(programs, state.best, progress=True)
+    forward = Forward(programs, state.params, progress=True)
     scores = task.evaluate(forward, dev_sentences, decoding or Decoding())
     progress["inference_padding"] = round(forward.padding, 4)
     if scores["f1"] > progress["best_f1"]:
-      checkpoints.save_best(state.best)
+      checkpoints.save_best(state.params)
       progress.update(best_f1=scores["f1"], best_epoch=epoch, stale=0)
     else:
       progress["stale"] += 1

@@ -28,12 +28,6 @@ class TrainState(flax.struct.PyTreeNode):
   seed: jax.Array
   params: Tree
   opt_state: Tree
-  average: Tree = None
-
-  @property
-  def best(self) -> Tree:
-    """The parameters to evaluate: their average, if there is one."""
-    return self.params if self.average is None else self.average
 
 
 Step = Callable[[TrainState, Tree], tuple[TrainState, dict[str, jax.Array]]]
@@ -49,7 +43,7 @@ def init_params(
     seed: of their values, together with the task's name.
     batch: for the shapes.
     zeros: top-level parts that are 0, for they are replaced anyway: random
-      numbers for a whole backbone take 10 to 20 seconds to compile.
+      numbers for a whole backbone take seconds to compile.
   """
   # Tasks with one seed must not start alike.
   key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(task.name.encode()))
@@ -79,7 +73,6 @@ def make_step(
   loss: Loss,
   transform: optax.GradientTransformation,
   frozen: Collection[str] = (),
-  average: float = 0.0,
 ) -> Step:
   """One training step, to be compiled by `devices.compile_step`.
 
@@ -91,7 +84,6 @@ def make_step(
       only sees what learns (see `split`). The batch brings `learning_rate`.
     frozen: top-level parts of the parameters that keep their values. The
       loss is not differentiated by them, which spares the backward pass.
-    average: what of the average of the parameters stays at each step.
   """
 
   adds_up = losses.adds_up(loss)
@@ -126,12 +118,6 @@ def make_step(
       params=optax.apply_updates(trained, updates) | kept,
       opt_state=opt_state,
     )
-    if average:
-      new_state = new_state.replace(
-        average=optax.incremental_update(
-          new_state.params, state.average, 1 - average
-        )
-      )
     return new_state, metrics
 
   return step
