@@ -3,8 +3,8 @@
 launch/reproduce.sh TABLE [DATASET] [options]
 
 TABLE is table2, table4 to table7, context (what the classifier reads of a
-sentence) or joined (the two steps better joined), features,
-groups, finer or budget (beyond the paper), of the data set wnut17
+sentence), joined (the two steps better joined), budget (F1 against time),
+features (of the detector), groups or finer (of types), of the data set wnut17
 (default), bionlp13cg, ctireports or ontonotes; or imbalance (losses on rare
 types), annotate (what `splitner suggest` chooses, against random choice; one
 strategy alone: annotate random, mean, sum or max), nested (mentions within
