@@ -3,7 +3,8 @@
 splitner train --config=configs/wnut17.py
 
 With the small backbone, `configs/wnut17.py:minilm`: about 10 minutes on 2
-CPU cores, F1 about 47 over all test sentences.
+CPU cores, F1 about 47 over all test sentences; :single_seqtag,minilm with
+--config.epochs=6 takes as long and is as good (results/budget-wnut17.md).
 """
 
 from splitner_jax.experiment import default_config
