@@ -79,7 +79,7 @@ def test_what_is_replaced_anyway_is_not_drawn() -> None:
   task = tiny_training.Task()
   batch, _ = next(loop.prepare(task, tiny_training.settings(), []).batches(0))
   drawn = init_params(task, 1, batch)  # type: ignore[arg-type]
-  spared = init_params(task, 1, batch, ("encoder",))  # type: ignore[arg-type]
+  spared = init_params(task, 1, batch, lambda p: p)  # type: ignore[arg-type]
   assert np.any(drawn["encoder"]["embedding"])
   assert not np.any(spared["encoder"]["embedding"])
   assert spared["encoder"]["embedding"].shape == (50, 4)

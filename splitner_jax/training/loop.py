@@ -101,14 +101,10 @@ class Setup:
     """The state before the first step, on one device.
 
     Args:
-      fill: puts pretrained weights into fresh parameters, those of the whole
-        backbone among them; None: all is fresh.
+      fill: of `init_params`.
     """
     batch, _ = next(self.batches(0))
-    zeros = (BACKBONE,) if fill else ()
-    params = init_params(self.task, self.plan.seed, batch, zeros)
-    if fill:
-      params = fill(params)
+    params = init_params(self.task, self.plan.seed, batch, fill)
     trained, _ = split(params, self.frozen)
     return TrainState(
       jnp.zeros((), jnp.int32),

@@ -34,7 +34,10 @@ Step = Callable[[TrainState, Tree], tuple[TrainState, dict[str, jax.Array]]]
 
 
 def init_params(
-  task: Task, seed: int, batch: Batch, zeros: Collection[str] = ()
+  task: Task,
+  seed: int,
+  batch: Batch,
+  fill: Callable[[Tree], Tree] | None = None,
 ) -> Tree:
   """Fresh parameters, from one device's part of any batch.
 
@@ -42,8 +45,8 @@ def init_params(
     task: whose they are.
     seed: of their values, together with the task's name.
     batch: for the shapes.
-    zeros: top-level parts that are 0, for they are replaced anyway: random
-      numbers for a whole backbone take seconds to compile.
+    fill: puts pretrained weights into them, those of the whole backbone among
+      them; None: all stay fresh.
   """
   # Tasks with one seed must not start alike.
   key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(task.name.encode()))
@@ -51,12 +54,14 @@ def init_params(
 
   def init(key: jax.Array, arrays: Tree) -> Tree:
     params = task.model.init(key, arrays, batch.layout)["params"]
-    return {
-      name: jax.tree.map(jnp.zeros_like, part) if name in zeros else part
-      for name, part in params.items()
-    }
+    if fill is None:
+      return params
+    # Random numbers for what is replaced would take seconds to compile.
+    zeros = jax.tree.map(jnp.zeros_like, params[BACKBONE])
+    return {**params, BACKBONE: zeros}
 
-  return jax.jit(init)(key, arrays)
+  params = jax.jit(init)(key, arrays)
+  return params if fill is None else fill(params)
 
 
 def split(params: Json, frozen: Collection[str]) -> tuple[Json, Json]:
