@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -103,3 +104,13 @@ def test_rooms_without_jax() -> None:
     if module.split(".")[0] in _WITHOUT_JAX:
       foreign = {name.split(".")[0] for name in _imports(path)}
       assert not foreign & {"jax", "flax", "optax"}, module
+
+
+def test_few_lines_leave_a_type_open() -> None:
+  found = [
+    f"{name}: {line.strip()}"
+    for name, path in _modules().items()
+    for line in path.read_text().splitlines()
+    if re.search(r"\bAny\b", line)
+  ]
+  assert len(found) < 60, "\n".join(found)

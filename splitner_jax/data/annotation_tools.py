@@ -4,7 +4,6 @@ A text that was annotated is one sentence, as in JSON Lines.
 """
 
 import itertools
-from typing import Any
 
 from splitner_jax.data import records
 from splitner_jax.data.sentences import Sentence
@@ -19,7 +18,7 @@ LABEL_STUDIO_KEYS = frozenset({"annotations", "data", "__task__"})
 _REGIONS = ("labels", "hypertextlabels")
 
 
-def prodigy(record: Any, where: str) -> Sentence | None:
+def prodigy(record: object, where: str) -> Sentence | None:
   """A record of `prodigy db-out`: `text`, `spans`, perhaps `tokens`.
 
   Words are its tokens, where it has them. None if its answer is not "accept":
@@ -50,7 +49,7 @@ def prodigy(record: Any, where: str) -> Sentence | None:
   return records.sentence_of(words, entities, len(text), where)
 
 
-def _token(token: Any, text: str, where: str) -> Word:
+def _token(token: object, text: str, where: str) -> Word:
   if not isinstance(token, dict):
     raise UserError(f"{where}: not a JSON object; export it again")
   start = records.field(token, "start", int, where)
@@ -62,12 +61,12 @@ def _token(token: Any, text: str, where: str) -> Word:
   return Word(text[start:end], start, end)
 
 
-def as_task(task: Any) -> Any:
+def as_task(task: object) -> object:
   """A task of a list, marked as such: the short export has no key for it."""
   return {"__task__": True, **task} if isinstance(task, dict) else task
 
 
-def label_studio(record: Any, where: str) -> Sentence:
+def label_studio(record: object, where: str) -> Sentence:
   """A task of an export of Label Studio, as JSON or as JSON-MIN.
 
   Its offsets count characters, or UTF-16 units in exports of old versions:
@@ -102,11 +101,11 @@ def label_studio(record: Any, where: str) -> Sentence:
   return records.sentence_of(words, entities, len(text), where)
 
 
-def _labelled(values: list[Any]) -> bool:
+def _labelled(values: list[object]) -> bool:
   return all(isinstance(v, dict) and "labels" in v for v in values)
 
 
-def _regions(annotations: list[Any], where: str) -> list[Any]:
+def _regions(annotations: list[object], where: str) -> list[Json]:
   """The regions with labels of the one annotation that counts."""
   valid = [
     annotation
@@ -152,7 +151,7 @@ def _entity(region: Json, where: str) -> Json:
   return {"start": start, "end": end, "label": labels[0]}
 
 
-def _says(text: str, entity: Json, said: Any) -> bool:
+def _says(text: str, entity: Json, said: object) -> bool:
   """Whether an entity has the text that its region says, if it says any."""
   start, end = entity["start"], entity["end"]
   if not isinstance(said, str):
@@ -160,7 +159,7 @@ def _says(text: str, entity: Json, said: Any) -> bool:
   return end - start == len(said) and text[start:end] == said
 
 
-def _in_characters(entity: Json, text: str, said: Any, where: str) -> Json:
+def _in_characters(entity: Json, text: str, said: object, where: str) -> Json:
   """An entity whose offsets are UTF-16 units, in characters."""
   start, end = entity["start"], entity["end"]
   units = text.encode("utf-16-le", "surrogatepass")

@@ -3,7 +3,6 @@
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 from splitner_jax.data import annotation_tools, records, tagged_rows
 from splitner_jax.data.sentences import Sentence
@@ -14,7 +13,7 @@ from splitner_jax.runtime.json_text import parse
 
 _INFO = "dataset_info.json"
 
-Rows = Iterable[tuple[str, Any]]
+Rows = Iterable[tuple[str, object]]
 """Where each record stands, and what it is."""
 
 

@@ -16,7 +16,9 @@ _ENTITY = ("start", "end", "label")
 _PREDICTED = (*_ENTITY, "score", "text")
 
 
-def sentence(record: Any, where: str, *, predicted: bool = False) -> Sentence:
+def sentence(
+  record: object, where: str, *, predicted: bool = False
+) -> Sentence:
   """The sentence of one record; see `jsonl.read`.
 
   Args:
@@ -27,7 +29,7 @@ def sentence(record: Any, where: str, *, predicted: bool = False) -> Sentence:
   Raises:
     UserError: it is not as described there.
   """
-  check_keys(record, _KEYS, where, any_other=predicted)
+  record = checked(record, _KEYS, where, any_other=predicted)
   if ("text" in record) == ("tokens" in record):
     raise UserError(f"{where}: give either 'text' or 'tokens', and only one")
   said = predicted and "predicted" in record
@@ -102,7 +104,7 @@ def _entity(
   entity: Json, index: int, length: int, where: str, keys: Sequence[str]
 ) -> Span:
   where = f"{where}: entity {index}"
-  check_keys(entity, keys, where)
+  checked(entity, keys, where)
   start = field(entity, "start", int, where)
   end = field(entity, "end", int, where)
   label = field(entity, "label", str, where)
@@ -161,16 +163,19 @@ def field(record: Json, key: str, kind: type, where: str) -> Any:
   return value
 
 
-def check_keys(
+def checked(
   record: object, allowed: Sequence[str], where: str, any_other: bool = False
-) -> None:
-  """Raises UserError if it is no object, or has another key.
+) -> Json:
+  """The record, which is to be an object without other keys.
 
   Args:
     record: what was read.
     allowed: the keys.
     where: its file and line, for messages.
     any_other: whether other keys do no harm.
+
+  Raises:
+    UserError: it is none, or has another key.
   """
   if not isinstance(record, dict):
     keys = ", ".join(allowed)
@@ -180,3 +185,4 @@ def check_keys(
       raise UserError(
         f"{where}: key {key!r} is unknown; use {', '.join(allowed)}"
       )
+  return record

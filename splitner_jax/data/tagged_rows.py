@@ -1,7 +1,6 @@
 """Rows of the library datasets: words beside tags, or numbers of tags."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from splitner_jax.data import records, tags
 from splitner_jax.data.sentences import Sentence
@@ -9,7 +8,7 @@ from splitner_jax.data.words import check_word
 from splitner_jax.runtime.errors import UserError
 
 
-def names_of(info: Any, where: str) -> tuple[str, ...]:
+def names_of(info: object, where: str) -> tuple[str, ...]:
   """The names of the feature `ner_tags`, a list of ClassLabel; else none.
 
   Args:
@@ -37,7 +36,7 @@ def names_of(info: Any, where: str) -> tuple[str, ...]:
 
 
 def sentences(
-  rows: Iterable[tuple[str, Any]], names: Callable[[], Sequence[str]]
+  rows: Iterable[tuple[str, object]], names: Callable[[], Sequence[str]]
 ) -> list[Sentence]:
   """The sentences of rows `{"tokens": [...], "ner_tags": [...]}`.
 
@@ -88,7 +87,7 @@ def sentences(
   return result
 
 
-def _name(tag: Any, names: Sequence[str], where: str) -> str:
+def _name(tag: object, names: Sequence[str], where: str) -> str:
   if isinstance(tag, str):
     return tag
   if not isinstance(tag, int) or isinstance(tag, bool):

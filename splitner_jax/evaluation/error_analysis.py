@@ -15,7 +15,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -239,7 +239,7 @@ def _matched(
   wanted = sorted(set(gold))
   found = sorted({Span(*span[:3]) for span in predicted})
 
-  def distance(pair: tuple[Span, Span]) -> tuple[Any, ...]:
+  def distance(pair: tuple[Span, Span]) -> tuple[object, ...]:
     g, p = pair
     same_words, same_type = g[:2] == p[:2], g.label == p.label
     # By position between equals, so that there is one answer.

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import logging
-from typing import Any, cast
+from typing import cast
 
 from ml_collections import ConfigDict
 
@@ -27,7 +27,7 @@ from splitner_jax.tasks import AnyTask
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.mentions import MentionTask
 from splitner_jax.tasks.source import TaskSource
-from splitner_jax.tasks.systems import SYSTEMS, SystemKind
+from splitner_jax.tasks.systems import SYSTEMS, AnySystem
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Experiment:
   """
 
   corpus: corpora.Corpus
-  kind: SystemKind[Any]
+  kind: AnySystem
   parts: dict[str, TaskSpec]
   sources: dict[str, int]
 

@@ -4,7 +4,6 @@ import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
-from typing import Any
 
 import numpy as np
 
@@ -98,7 +97,7 @@ class Programs:
     """
     with self._lock:
       if layout not in self._forward:
-        model: Any = self.task.model
+        model = self.task.model
         has_tables = bool(self.table_features)
 
         def run(params: Tree, tables: Tree, batch: Tree) -> Tree:
@@ -112,9 +111,8 @@ class Programs:
     """(params, table, texts) to the table; see `feature_tables.fill`."""
     with self._lock:
       if name not in self._fill:
-        model: Any = self.task.model
         self._fill[name] = devices.compile_update(
-          functools.partial(feature_tables.fill, model, name)
+          functools.partial(feature_tables.fill, self.task.model, name)
         )
       return self._fill[name]
 
@@ -148,10 +146,9 @@ class _Table:
   """A feature's table: which text is where, and the values on the devices."""
 
   def __init__(self, programs: Programs, name: str):
-    model: Any = programs.task.model
     self.rows = programs.table_rows(name)
     self.values = devices.replicate(
-      feature_tables.empty(model, name, self.rows.capacity)
+      feature_tables.empty(programs.task.model, name, self.rows.capacity)
     )
     self._fill = programs.fill(name)
 

@@ -17,7 +17,6 @@ import pathlib
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 from flax import traverse_util
@@ -315,9 +314,8 @@ def _read_params(path: pathlib.Path, task: AnyTask) -> Tree:
   """Parameters from a file, after a look at their names and shapes."""
   if not path.is_file():
     raise UserError(f"{path}: is missing; get the folder again")
-  model: Any = task.model
   numbers = path.stat().st_size // np.dtype(np.float32).itemsize
-  check_numbers(str(path.with_name("config.json")), model.encoder, numbers)
+  check_numbers(str(path.with_name("config.json")), task.model.encoder, numbers)
   found = read_safetensors(str(path), "get the folder again")
   with _blamed_on(path.with_name("config.json")):
     wanted = parameter_shapes(task.model)

@@ -7,7 +7,6 @@ some; those of an encoder are its config's, and no others.
 import dataclasses
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import jsonschema
 
@@ -43,7 +42,7 @@ _ENCODER_FIELDS: Json = {
   "position_offset": _COUNT,
   "type_vocab_size": _COUNT,
 }
-_BY_TYPE: dict[Any, Json] = {int: _SIZE, float: _POSITIVE, bool: _BOOLEAN}
+_BY_TYPE: dict[object, Json] = {int: _SIZE, float: _POSITIVE, bool: _BOOLEAN}
 
 
 def _object(fields: Json, optional: tuple[str, ...] = ()) -> Json:

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from concurrent import futures
-from typing import Any
 
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.data.text import TextStyle
@@ -14,7 +13,7 @@ from splitner_jax.runtime.types import Tree
 from splitner_jax.tasks import AnyTask
 from splitner_jax.tasks.base import Decision
 from splitner_jax.tasks.decoding import Decoding
-from splitner_jax.tasks.systems import Prediction, Steps, SystemKind
+from splitner_jax.tasks.systems import AnySystem, Prediction, Steps
 
 Explained = tuple[ScoredSpan, Steps | None]
 """A mention, and what both steps say of it, if the system has two."""
@@ -33,7 +32,7 @@ class NerModel:
     card: the model card, Markdown.
   """
 
-  kind: SystemKind[Any]
+  kind: AnySystem
   tasks: Mapping[str, AnyTask]
   params: Mapping[str, Tree]
   decoding: Decoding = dataclasses.field(default_factory=Decoding)

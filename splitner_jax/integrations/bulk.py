@@ -58,7 +58,7 @@ class Tagger(ModelHandler):
     self,
     batch: Sequence[Texts],
     model: SplitNER,
-    inference_args: dict[str, Any] | None = None,
+    inference_args: Json | None = None,
   ) -> Iterable[tuple[Texts, list[list[Entity]]]]:
     """Yields the texts of each shard with their entities."""
     del inference_args
@@ -80,7 +80,9 @@ class Write(beam.DoFn):
     self._texts = Metrics.counter("splitner", "texts")
     self._failed = Metrics.counter("splitner", FAILED)
 
-  def process(self, element: tuple[Texts, list[list[Entity]]]) -> Iterator[Any]:
+  def process(
+    self, element: tuple[Texts, list[list[Entity]]]
+  ) -> Iterator[object]:
     texts, entities = element
     target = texts.shard.target
     if texts.failures:
@@ -175,7 +177,7 @@ class Bulk(beam.PTransform):
     super().__init__()
     self._output, self._options = output, options
 
-  def expand(self, files: Any) -> Any:
+  def expand(self, files: object) -> Any:
     """(path, name) of files to the outputs `written` and FAILED."""
     output, options = self._output, self._options
     return (

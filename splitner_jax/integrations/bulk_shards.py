@@ -3,7 +3,6 @@
 import dataclasses
 import io
 from collections.abc import Iterator
-from typing import Any
 
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -57,7 +56,7 @@ class Shard:
   target: str
 
 
-Failure = dict[str, Any]
+Failure = Json
 """`file`, `line`, `reason` and, if it can be kept, `record` of a text."""
 
 
@@ -129,7 +128,7 @@ def read(shard: Shard) -> Texts:
       elif text.strip():
         rows.append(json_row(text, where))
     except UserError as error:
-      kept: Any = given
+      kept: object = given
       if isinstance(given, bytes):
         kept = given.decode("utf-8", "replace")
       failures.append(

@@ -13,7 +13,6 @@ import json
 import os
 import pathlib
 import shutil
-from typing import Any
 
 import jax
 
@@ -26,6 +25,7 @@ from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.extras import needed
 from splitner_jax.runtime.files import atomic_write, writing
 from splitner_jax.runtime.json_text import parse
+from splitner_jax.runtime.types import Json
 
 FORMATS = ("onnx", "stablehlo")
 _TOKENS = 1024
@@ -83,7 +83,7 @@ def _write(
   length: int,
   int8: bool,
 ) -> None:
-  described: dict[str, Any] = {}
+  described: Json = {}
   for name, task in model.tasks.items():
     tokens = length or task.tokenizer.max_length
     program = Program.of(task, rows or max(1, _TOKENS // tokens), tokens)

@@ -41,7 +41,7 @@ class NerPipeline:
     self._ner = ner
     self._threshold = threshold
 
-  def __call__(self, inputs: Any) -> Any:
+  def __call__(self, inputs: str | Iterable[str]) -> Any:
     """The entities of one text, of each of a list, or of each of a stream.
 
     Args:

@@ -18,12 +18,18 @@ import jax
 import numpy as np
 import onnx
 from jax.extend import core
+from jax.typing import DTypeLike
+from numpy.typing import ArrayLike
 from onnx import helper, numpy_helper
+
+from splitner_jax.runtime.types import Tree
 
 OPSET = 18
 _IR_VERSION = 10  # Of the time of the opset: older run times read it.
 # The most elements of a result that is computed now.
 _SMALL = 65_536
+
+Atom = core.Var | core.Literal
 
 _INLINED = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 _NOTHING = (
@@ -62,7 +68,7 @@ class Graph:
     self.root = root or self
     self.nodes: list[onnx.NodeProto] = []
     self.constants: list[onnx.TensorProto] = []
-    self._known: dict[tuple[Any, ...], str] = {}
+    self._known: dict[tuple[object, ...], str] = {}
     self._count = 0
 
   def new_name(self, what: str) -> str:
@@ -142,10 +148,16 @@ class Graph:
     return self.add("Expand", [x, np.array(shape, np.int64)], shape)
 
 
-def constant(array: Any) -> Value:
+def constant(array: ArrayLike) -> Value:
   """A value that is known; NumPy's types of the machine are those of JAX."""
   array = np.asarray(array)
   return Value("", array.shape, array)
+
+
+def _traced(x: Atom) -> jax.core.ShapedArray:
+  """Shape and type of it, as traced."""
+  assert isinstance(x.aval, jax.core.ShapedArray)
+  return x.aval
 
 
 class Step:
@@ -160,11 +172,17 @@ class Step:
     needed: of each result, whether anything reads it.
   """
 
-  def __init__(self, graph: Graph, eqn: Any, inputs: list[Value], needed: Any):
+  def __init__(
+    self,
+    graph: Graph,
+    eqn: core.JaxprEqn,
+    inputs: list[Value],
+    needed: list[bool],
+  ):
     self.graph, self.params, self.inputs = graph, eqn.params, inputs
     self.primitive = eqn.primitive
-    self.avals = [x.aval for x in eqn.invars]
-    self.out = [x.aval for x in eqn.outvars]
+    self.avals = [_traced(x) for x in eqn.invars]
+    self.out = [_traced(x) for x in eqn.outvars]
     self.needed: list[bool] = needed
 
   def full(self, i: int) -> Value:
@@ -176,7 +194,7 @@ Translate = Callable[[Step], list[Value]]
 
 
 def convert(
-  function: Callable[..., Any],
+  function: Callable[..., Tree],
   batch: dict[str, np.ndarray],
   operations: dict[str, Translate],
   output: str,
@@ -198,8 +216,8 @@ def convert(
   graph = Graph()
   inputs = [Value(name, batch[name].shape) for name in names]
   [result] = inline(graph, closed.jaxpr, closed.consts, inputs, operations)
-  aval: Any = closed.out_avals[0]
-  result = graph.expand(result, aval.shape)
+  out = _traced(closed.jaxpr.outvars[0])
+  result = graph.expand(result, out.shape)
   graph.nodes.append(
     helper.make_node("Identity", [graph.name_of(result)], [output])
   )
@@ -208,7 +226,7 @@ def convert(
       graph.nodes,
       "splitner_jax",
       [_info(name, batch[name].shape, batch[name].dtype) for name in names],
-      [_info(output, aval.shape, aval.dtype)],
+      [_info(output, out.shape, out.dtype)],
       initializer=graph.constants,
     ),
     opset_imports=[helper.make_opsetid("", OPSET)],
@@ -218,19 +236,21 @@ def convert(
   return model
 
 
-def _info(name: str, shape: Sequence[int], dtype: Any) -> onnx.ValueInfoProto:
+def _info(
+  name: str, shape: Sequence[int], dtype: DTypeLike
+) -> onnx.ValueInfoProto:
   return helper.make_tensor_value_info(name, onnx_type(dtype), list(shape))
 
 
-def onnx_type(dtype: Any) -> int:
+def onnx_type(dtype: DTypeLike) -> int:
   """ONNX's number of a type."""
   return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
 
 
 def inline(
   graph: Graph,
-  jaxpr: Any,
-  constants: Sequence[Any],
+  jaxpr: core.Jaxpr,
+  constants: Sequence[ArrayLike],
   inputs: Sequence[Value],
   operations: dict[str, Translate],
   needed: Sequence[bool] | None = None,
@@ -244,15 +264,14 @@ def inline(
     operations: what translates each primitive.
     needed: which results are; None: all. The others mean nothing.
   """
-  values: dict[Any, Value] = dict(zip(jaxpr.invars, inputs, strict=True))
+  values: dict[core.Var, Value] = dict(zip(jaxpr.invars, inputs, strict=True))
   for variable, array in zip(jaxpr.constvars, constants, strict=True):
     values[variable] = constant(array)
   needed = needed or [True] * len(jaxpr.outvars)
 
-  def read(variable: Any) -> Value:
+  def read(variable: Atom) -> Value:
     if isinstance(variable, core.Literal):
-      aval: Any = variable.aval
-      return constant(np.asarray(variable.val, aval.dtype))
+      return constant(np.asarray(variable.val, _traced(variable).dtype))
     return values[variable]
 
   for eqn, live in _live(jaxpr, needed):
@@ -268,10 +287,12 @@ def inline(
   ]
 
 
-def _live(jaxpr: Any, needed: Sequence[bool]) -> list[tuple[Any, list[bool]]]:
+def _live(
+  jaxpr: core.Jaxpr, needed: Sequence[bool]
+) -> list[tuple[core.JaxprEqn, list[bool]]]:
   """The operations that the results need, and which of theirs are."""
 
-  def variables(them: Sequence[Any]) -> set[Any]:
+  def variables(them: Sequence[Atom]) -> set[core.Var]:
     return {x for x in them if not isinstance(x, core.Literal)}
 
   wanted = variables(
@@ -288,7 +309,7 @@ def _live(jaxpr: Any, needed: Sequence[bool]) -> list[tuple[Any, list[bool]]]:
 
 def _translate(
   graph: Graph,
-  eqn: Any,
+  eqn: core.JaxprEqn,
   inputs: list[Value],
   needed: list[bool],
   operations: dict[str, Translate],
@@ -309,17 +330,17 @@ def _translate(
   return inline(graph, jaxpr, consts, inputs, operations, needed)
 
 
-def _fold(eqn: Any, inputs: Sequence[Value]) -> list[Value] | None:
+def _fold(eqn: core.JaxprEqn, inputs: Sequence[Value]) -> list[Value] | None:
   """The results, if they are small and follow from constants."""
   # A broadcast is not stretched, so that it costs nothing.
   if eqn.primitive.name == "broadcast_in_dim":
     return None
-  size = sum(int(np.prod(x.aval.shape)) for x in eqn.outvars)
+  size = sum(int(np.prod(_traced(x).shape)) for x in eqn.outvars)
   given = sum(int(np.prod(x.shape)) for x in inputs)
   if size > max(_SMALL, given) or any(x.constant is None for x in inputs):
     return None
   arrays = [
-    np.broadcast_to(x.constant, variable.aval.shape)  # type: ignore[arg-type]
+    np.broadcast_to(x.constant, _traced(variable).shape)  # type: ignore[arg-type]
     for x, variable in zip(inputs, eqn.invars, strict=True)
   ]
   results = eqn.primitive.bind(*arrays, **eqn.params)

@@ -5,8 +5,7 @@ The function is pure, its shapes are fixed, and its arrays are those of
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from splitner_jax.inputs.packing import Group, Packer, Shape, num_tokens
 from splitner_jax.inputs.text_tables import TextKeys
 from splitner_jax.models import feature_tables
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.types import Tree
+from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.tasks import AnyTask
 
 # What the model's function does not read.
@@ -64,9 +63,9 @@ class Program:
     texts = {n: capacity for n in TABLE_ROWS if n in task.features}
     return cls(task, Shape((Group(rows, length),), targets, **texts))
 
-  def call(self, params: Tree, batch: Mapping[str, Any]) -> Any:
+  def call(self, params: Tree, batch: Mapping[str, Tree]) -> Tree:
     """Logits of the targets, float32[M, C]."""
-    task: Any = self.task
+    task = self.task
     tables = {
       name: feature_tables.rows_of(
         task.model,
@@ -77,7 +76,7 @@ class Program:
       for name in TABLE_ROWS
       if name in task.features
     }
-    more = {"tables": tables} if tables else {}
+    more: Tree = {"tables": tables} if tables else {}
     return task.model.apply(
       {"params": params}, batch, self.shape.layout, **more
     )
@@ -86,7 +85,9 @@ class Program:
     """A batch of one short example."""
     return next(iter(self.batches(self.task.probe())))[0]
 
-  def batches(self, examples: Examples) -> Any:
+  def batches(
+    self, examples: Examples
+  ) -> Iterator[tuple[Arrays, np.ndarray, np.ndarray]]:
     """The arrays of batches, and (places, targets) of each.
 
     Args:
@@ -118,7 +119,7 @@ class Program:
       }
       yield arrays, batch.places, batch.targets
 
-  def describe(self) -> dict[str, Any]:
+  def describe(self) -> Json:
     """What a caller has to know, as JSON."""
     group = self.shape.layout[0]
     arrays = self.arrays()

@@ -19,6 +19,7 @@ from spacy.tokens import Doc, Span
 
 from splitner_jax.inference.pipeline import Entity, SplitNER, check_choice
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.types import Json
 
 Overlaps = Literal["keep", "replace", "clear"]
 """What is done about entities that a document has already: those stay, and what
@@ -197,7 +198,7 @@ class SplitNERComponent:
     )
     return (list(tokens) for _, tokens in groups)
 
-  def score(self, examples: Iterable[Any], **options: Any) -> dict[str, Any]:
+  def score(self, examples: Iterable[Any], **options: object) -> Json:
     """What `nlp.evaluate` reports: precision, recall and F1 of entities."""
     del options
     return spacy.scorer.get_ner_prf(examples)

@@ -1,7 +1,6 @@
 """Programs in StableHLO: one for CPU, CUDA and TPU, by jax.export."""
 
 import pathlib
-from typing import Any
 
 import jax
 import numpy as np
@@ -31,7 +30,7 @@ def write(program: Program, params: Tree, folder: pathlib.Path) -> None:
   flat = traverse_util.flatten_dict(devices.to_host(params), sep="/")
   flat = {key: np.ascontiguousarray(x, np.float32) for key, x in flat.items()}
 
-  def call(params: dict[str, Any], batch: Arrays) -> Any:
+  def call(params: Tree, batch: Arrays) -> Tree:
     tree = traverse_util.unflatten_dict(params, sep="/")
     return program.call(tree, batch)
 

@@ -17,12 +17,12 @@ import jax
 import numpy as np
 
 from splitner_jax.models import features
-from splitner_jax.models.heads import TokenClassifier
+from splitner_jax.models.heads import Model, TokenClassifier
 from splitner_jax.models.lstm import LSTM_SIZE, input_gates
 from splitner_jax.runtime.types import Tree
 
 
-def empty(model: TokenClassifier, name: str, rows: int) -> np.ndarray:
+def empty(model: Model, name: str, rows: int) -> np.ndarray:
   """A table without texts, for the feature `name`."""
   if name == "char":
     return np.zeros((rows, model.num_labels), np.float32)
@@ -30,7 +30,7 @@ def empty(model: TokenClassifier, name: str, rows: int) -> np.ndarray:
 
 
 def fill(
-  model: TokenClassifier,
+  model: Model,
   name: str,
   params: Mapping[str, Tree],
   table: jax.Array,
@@ -54,12 +54,13 @@ def fill(
 
 
 def rows_of(
-  model: TokenClassifier,
+  model: Model,
   name: str,
   params: Mapping[str, Tree],
   texts: tuple[jax.Array, jax.Array],
 ) -> jax.Array:
   """The rows of texts, short ones and then long ones; see `fill`."""
+  assert isinstance(model, TokenClassifier), "no other has features"
   rows = _character_rows if name == "char" else _pattern_rows
   return rows(model, params, texts)
 

@@ -182,6 +182,9 @@ class PooledClassifier(nn.Module):
     )
 
 
+Model = TokenClassifier | PooledClassifier
+
+
 def _mean(hidden_TxH: jax.Array, ranges_Mx2: jax.Array) -> jax.Array:
   """The mean of each range of tokens, [M, H]; zeros where it is empty."""
   tokens_1xT = jnp.arange(len(hidden_TxH))[None]

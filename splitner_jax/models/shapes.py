@@ -1,16 +1,16 @@
 """Names and shapes of a model's parameters."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import numpy as np
 from flax import traverse_util
 
 from splitner_jax.inputs.packing import Group
+from splitner_jax.models.heads import Model
 
 
-def parameter_shapes(model: Any) -> dict[str, tuple[int, ...]]:
+def parameter_shapes(model: Model) -> dict[str, tuple[int, ...]]:
   """Shapes of a model's parameters by name; nothing is computed.
 
   Args:

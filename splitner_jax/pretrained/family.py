@@ -24,12 +24,12 @@ class ConfigFields:
   compute exactly.
   """
 
-  def __init__(self, path: str, fields: Mapping[str, Any]):
+  def __init__(self, path: str, fields: Mapping[str, object]):
     """Of the file at `path`, which errors name."""
     self._path = path
     self._fields = fields
 
-  def get(self, key: str, default: Any = None) -> Any:
+  def get(self, key: str, default: object = None) -> Any:
     """A field as it is."""
     return self._fields.get(key, default)
 

@@ -4,7 +4,6 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from splitner_jax.models.transformer import EncoderConfig
 from splitner_jax.pretrained.families import FAMILIES
@@ -167,7 +166,7 @@ def checksum(folder: str) -> int:
     ) from e
 
 
-def _family_name(fields: Mapping[str, Any], config: ConfigFields) -> Any:
+def _family_name(fields: Mapping[str, object], config: ConfigFields) -> object:
   """The name of a family, or what the file calls itself."""
   if "model_type" in fields:
     return fields["model_type"]

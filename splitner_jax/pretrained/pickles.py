@@ -29,7 +29,7 @@ class Name(NamedTuple):
   """
 
   text: str
-  build: Callable[..., Any] | None = None
+  build: Callable[..., object] | None = None
 
 
 class DamageError(ValueError):
@@ -51,7 +51,7 @@ class Reader:
     self,
     file: IO[bytes],
     find: Callable[[str, str], Name],
-    persistent: Callable[[Sequence[Any]], Any],
+    persistent: Callable[[object], object],
   ):
     """Of an open file.
 
@@ -64,15 +64,15 @@ class Reader:
     self._find = find
     self._persistent = persistent
 
-  def load(self) -> Any:
+  def load(self) -> object:
     """The value of the next pickle.
 
     Raises:
       DamageError: it is cut off, or no pickle of plain data.
       UserError: it takes too many steps, or `find` or `persistent` raised it.
     """
-    self._stack: list[Any] = []
-    self._memo: dict[int, Any] = {}
+    self._stack: list[object] = []
+    self._memo: dict[int, object] = {}
     self._steps = 0
     while True:
       code = self._bytes(1)
@@ -113,7 +113,7 @@ class Reader:
       raise DamageError("a name without an end")
     return line[:-1].decode()
 
-  def _pop(self) -> Any:
+  def _pop(self) -> object:
     if not self._stack or isinstance(self._stack[-1], _Mark):
       raise DamageError("a value is missing")
     return self._stack.pop()
@@ -123,7 +123,7 @@ class Reader:
       raise DamageError(f"no {kind.__name__} where one must be")
     return self._stack[-1]
 
-  def _since_mark(self) -> list[Any]:
+  def _since_mark(self) -> list[object]:
     for place in range(len(self._stack) - 1, -1, -1):
       if isinstance(self._stack[place], _Mark):
         found = self._stack[place + 1 :]
@@ -131,7 +131,7 @@ class Reader:
         return found
     raise DamageError("a mark is missing")
 
-  def _push(self, value: Any) -> None:
+  def _push(self, value: object) -> None:
     self._stack.append(value)
 
   def _put(self, index: int) -> None:
@@ -146,16 +146,16 @@ class Reader:
     values = [self._pop() for _ in range(count)]
     self._push(tuple(reversed(values)))
 
-  def _append(self, values: Sequence[Any]) -> None:
+  def _append(self, values: Sequence[object]) -> None:
     self._top(list).extend(values)
 
-  def _set(self, items: Sequence[Any]) -> None:
+  def _set(self, items: Sequence[object]) -> None:
     if len(items) % 2:
       raise DamageError("a key without a value")
     pairs = list(zip(items[::2], items[1::2], strict=True))
     self._top(dict).update(checked(pairs))
 
-  def _name(self, module: Any, name: Any) -> None:
+  def _name(self, module: object, name: object) -> None:
     if type(module) is not str or type(name) is not str:
       raise DamageError("a name that is no text")
     self._push(self._find(module, name))
@@ -218,12 +218,12 @@ def _number(form: str) -> Callable[[Reader], None]:
   return lambda reader: reader._push(reader._number(form))
 
 
-def _constant(value: Any) -> Callable[[Reader], None]:
+def _constant(value: object) -> Callable[[Reader], None]:
   return lambda reader: reader._push(value)
 
 
 # Each by its opcode, as `pickletools` of the standard library explains them.
-_STEPS: Mapping[bytes, Callable[[Reader], Any]] = {
+_STEPS: Mapping[bytes, Callable[[Reader], object]] = {
   b"\x80": lambda r: r._bytes(1),  # The protocol.
   b"\x95": lambda r: r._bytes(8),  # The length of a frame.
   b"(": lambda r: r._push(_Mark()),

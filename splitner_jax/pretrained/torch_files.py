@@ -17,7 +17,7 @@ import re
 import struct
 import zipfile
 from collections.abc import Sequence
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple, TypeGuard
 
 import numpy as np
 from jax import numpy as jnp
@@ -57,10 +57,10 @@ class _Storage(NamedTuple):
 class _Tensor(NamedTuple):
   """A strided view of a storage; nothing in it can be trusted yet."""
 
-  storage: Any
-  offset: Any
-  size: Any
-  stride: Any
+  storage: object
+  offset: object
+  size: object
+  stride: object
 
 
 class _Reader:
@@ -80,7 +80,7 @@ class _Reader:
       ("torch.storage", _UNTYPED): pickles.Name(_UNTYPED),
     }
 
-  def load(self) -> Any:
+  def load(self) -> object:
     """Loads what a pickle says, unchecked."""
     return self._pickles.load()
 
@@ -113,7 +113,7 @@ class _Reader:
       "tensors needs; do not trust this file"
     )
 
-  def _storage(self, pid: Any) -> _Storage:
+  def _storage(self, pid: object) -> _Storage:
     if type(pid) is not tuple or len(pid) < 5:
       raise pickles.DamageError("a storage without a description")
     tag, kind, key, _, numel, *view = pid
@@ -135,17 +135,17 @@ class _Reader:
     return storage
 
 
-def _table(items: Sequence[Any] = ()) -> dict[Any, Any]:
+def _table(items: Sequence[object] = ()) -> dict[object, object]:
   return pickles.checked(items)  # Python 2 gave the items here.
 
 
 def _tensor(
-  storage: Any, offset: Any, size: Any, stride: Any, *_: Any
+  storage: object, offset: object, size: object, stride: object, *_: object
 ) -> _Tensor:
   return _Tensor(storage, offset, size, stride)
 
 
-def _other(*arguments: Any) -> _Tensor:
+def _other(*arguments: object) -> _Tensor:
   """A tensor whose numbers are of a type that has no storage of its own."""
   dtype = arguments[6] if len(arguments) > 6 else None
   if not isinstance(dtype, pickles.Name):
@@ -153,7 +153,7 @@ def _other(*arguments: Any) -> _Tensor:
   raise _unreadable(dtype.text)
 
 
-def _parameter(tensor: Any, *_: Any) -> Any:
+def _parameter(tensor: object, *_: object) -> object:
   return tensor
 
 
@@ -164,7 +164,7 @@ def _unreadable(kind: str) -> UserError:
   )
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
   """A value that the file gives, for a message."""
   plain = type(value) in (str, bytes, int, float, bool, type(None))
   return repr(value)[:80] if plain else type(value).__name__
@@ -277,8 +277,12 @@ def _misfit(storage: _Storage) -> UserError:
   )
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
   return type(value) is int and value >= 0
+
+
+def _are_counts(values: object) -> TypeGuard[tuple[int, ...]]:
+  return type(values) is tuple and all(map(_is_count, values))
 
 
 def _arrays(
@@ -297,10 +301,10 @@ def _array(
   storage, offset, size, stride = tensor
   if (
     not isinstance(storage, _Storage)
-    or type(size) is not tuple
-    or type(stride) is not tuple
+    or not _is_count(offset)
+    or not _are_counts(size)
+    or not _are_counts(stride)
     or not len(size) == len(stride) <= _MOST_DIMENSIONS
-    or not all(map(_is_count, (offset, *size, *stride)))
   ):
     raise UserError(
       f"its tensor {_short(name)} is malformed; download it again"

@@ -3,7 +3,6 @@
 import pathlib
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from splitner_jax.evaluation import pictures
 from splitner_jax.evaluation.tables import markdown_table
@@ -26,7 +25,7 @@ def path_of(
   return folder / "report.json"
 
 
-def read(path: pathlib.Path, settings: Json) -> dict[str, Any] | None:
+def read(path: pathlib.Path, settings: Json) -> Json | None:
   """A report of these settings, if it is there; see `runs.read_report`."""
   return runs.read_report(path, lambda r: r["settings"] == settings)
 

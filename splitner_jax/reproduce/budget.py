@@ -8,11 +8,11 @@ import json
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from splitner_jax.evaluation import pictures
 from splitner_jax.evaluation.tables import markdown_table
 from splitner_jax.reproduce.runs import Budget
+from splitner_jax.runtime.types import Json
 
 SYSTEMS = {"tuned": "splitner", "single_seqtag_tuned": "single_seqtag"}
 """Runs of three epochs, with what the benchmark calls their system. Those of
@@ -21,7 +21,7 @@ RUNS = tuple(f"{name}{more}" for name in SYSTEMS for more in ("", "_6", "_10"))
 """All of the page."""
 _TITLES = {"splitner": "SplitNER", "single_seqtag": "Single(SeqTag)"}
 
-Found = Mapping[str, Sequence[dict[str, Any]]]
+Found = Mapping[str, Sequence[Json]]
 
 
 def sections(found: Found, budget: Budget) -> list[str]:
@@ -70,7 +70,7 @@ def sections(found: Found, budget: Budget) -> list[str]:
   ]
 
 
-def _epochs(report: dict[str, Any]) -> float:
+def _epochs(report: Json) -> float:
   """How many were run, the mean of the tasks."""
   return statistics.fmean(
     len(task["evaluations"]) for task in report["training"].values()

@@ -12,7 +12,7 @@ import json
 import pathlib
 import random
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from splitner_jax.runtime.files import atomic_write
 from splitner_jax.runtime.types import Json
@@ -103,19 +103,22 @@ def write(
 
 class _Mention(NamedTuple):
   label: str
-  phrase: list[Any]
+  phrase: "_Phrase"
 
 
-def _phrase(text: str, **parts: list[Any]) -> list[Any]:
+_Phrase = list[str | _Mention]
+
+
+def _phrase(text: str, **parts: _Phrase) -> _Phrase:
   """The words of a text, with phrases in the place of some."""
   return [inner for word in text.split() for inner in parts.get(word, [word])]
 
 
-def _name(split: _Split, label: str) -> list[Any]:
+def _name(split: _Split, label: str) -> _Phrase:
   return [_Mention(label, [split.pick(split.names)])]
 
 
-def _institute(split: _Split) -> tuple[list[Any], list[Any]]:
+def _institute(split: _Split) -> tuple[_Phrase, _Phrase]:
   """An organisation, and what follows: it may tell whose name it has."""
   of_place = (
     "PLACE",
@@ -145,10 +148,10 @@ def _institute(split: _Split) -> tuple[list[Any], list[Any]]:
     ],
   )
   inside = _phrase(text, X=_name(split, label))
-  return [_Mention("ORGANISATION", inside)], after.split()
+  return [_Mention("ORGANISATION", inside)], [*after.split()]
 
 
-def _agent(split: _Split) -> list[Any]:
+def _agent(split: _Split) -> _Phrase:
   organisation, after = _institute(split)
   role = split.pick(["director", "treasurer"], ["lawyer"])
   of_it = _phrase(f"the {role} of the X", X=organisation)
@@ -170,7 +173,7 @@ def _agent(split: _Split) -> list[Any]:
   )
 
 
-def _target(split: _Split) -> list[Any]:
+def _target(split: _Split) -> _Phrase:
   organisation, after = _institute(split)
   what = split.pick(["strike", "festival"], ["riot"])
   of_it = _Mention("EVENT", [*organisation, what])
@@ -203,7 +206,7 @@ def _nested(split: _Split) -> Json:
   tokens: list[str] = []
   entities: list[Json] = []
 
-  def say(phrase: list[Any]) -> None:
+  def say(phrase: _Phrase) -> None:
     for part in phrase:
       if isinstance(part, str):
         tokens.append(part)

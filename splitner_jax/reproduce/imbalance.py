@@ -12,7 +12,6 @@ import logging
 import pathlib
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import tqdm
 
@@ -27,6 +26,7 @@ from splitner_jax.reproduce import paper
 from splitner_jax.runtime.compilation import use_compilation_cache
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import atomic_write
+from splitner_jax.runtime.types import Json
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.training import loop
 
@@ -97,7 +97,7 @@ def _with_only(
   ]
 
 
-def macro_f1(scores: dict[str, Any], types: Iterable[str] | None = None):
+def macro_f1(scores: Json, types: Iterable[str] | None = None):
   """Mean F1 of the types that have gold mentions; of those given, if any.
 
   Args:
@@ -225,7 +225,7 @@ def _counts(sentences: Sequence[Sentence], types: list[str]) -> dict[str, int]:
   return {label: counts[label] for label in types}
 
 
-def known(path: pathlib.Path, settings: dict[str, Any]) -> Any:
+def known(path: pathlib.Path, settings: Json) -> Json | None:
   """The report as far as it goes; None if there is none of these settings."""
   try:
     report = json.loads(path.read_bytes())
@@ -237,13 +237,13 @@ def known(path: pathlib.Path, settings: dict[str, Any]) -> Any:
     raise UserError(f"{path}: cannot be read ({e}); delete it") from e
 
 
-def _write_page(report: dict[str, Any], page: pathlib.Path) -> None:
+def _write_page(report: Json, page: pathlib.Path) -> None:
   """Writes imbalance.png, then imbalance.md."""
   draw(report, page.with_suffix(".png"))
   atomic_write(page, [_markdown(report)])
 
 
-def draw(report: dict[str, Any], path: pathlib.Path) -> None:
+def draw(report: Json, path: pathlib.Path) -> None:
   """Draws macro F1 on dev by epoch, a line for each loss, as a PNG."""
   figure = pictures.new_figure(6.4, 4.0)
   axes = figure.subplots()
@@ -260,7 +260,7 @@ def draw(report: dict[str, Any], path: pathlib.Path) -> None:
   pictures.save_png(figure, path)
 
 
-def _markdown(report: dict[str, Any]) -> str:
+def _markdown(report: Json) -> str:
   """The whole page."""
   settings, mentions = report["settings"], report["mentions"]
   losses, kept = report["losses"], mentions["kept"]
@@ -305,7 +305,7 @@ def _show(figure: float | None) -> str:
   return "-" if figure is None else f"{figure:.2f}"
 
 
-def _results(losses: dict[str, Any]) -> str:
+def _results(losses: Json) -> str:
   rows = [["loss", "epoch", "dev micro", "dev macro"]]
   rows[0] += ["test micro", "test macro", "test rare"]
   for name in COMPARED:
@@ -320,7 +320,7 @@ def _results(losses: dict[str, Any]) -> str:
   return markdown_table(rows, left=1)
 
 
-def _curves(losses: dict[str, Any]) -> str:
+def _curves(losses: Json) -> str:
   epochs = max((len(row["dev"]) for row in losses.values()), default=0)
   rows = [["loss", *(f"epoch {i + 1}" for i in range(epochs))]]
   rows += [
@@ -330,7 +330,7 @@ def _curves(losses: dict[str, Any]) -> str:
   return markdown_table(rows, left=1)
 
 
-def _types(report: dict[str, Any]) -> str:
+def _types(report: Json) -> str:
   """Numbers of mentions, and F1 on test with each loss."""
   mentions, losses = report["mentions"], report["losses"]
   rows = [["type", "train", "trained on", "test", *losses]]

@@ -67,7 +67,7 @@ def sentence(record: Any, where: str) -> Sentence:
   return dataclasses.replace(bare, spans=tuple(spans))
 
 
-def _with(record: Any, entities: list[Any]) -> Any:
+def _with(record: object, entities: list[object]) -> object:
   """The record with other entities, if it has any."""
   if not isinstance(record, dict) or "entities" not in record:
     return record

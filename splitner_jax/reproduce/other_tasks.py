@@ -10,7 +10,6 @@ import logging
 import pathlib
 import statistics
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import tqdm
 from ml_collections import ConfigDict
@@ -73,7 +72,7 @@ def run(
   }
   folder = workdir / name
   files = generated.write(folder / "sentences", name)
-  splits: dict[str, Any] = {s: read(path) for s, path in files.items()}
+  splits: Json = {s: read(path) for s, path in files.items()}
   corpus = Corpus(name, **splits)
   settings["content_hash"] = corpus.content_hash
   path = results / "runs" / name / "report.json"
@@ -148,7 +147,7 @@ def _relations(
   config.relations.relations = ",".join(labels)
   config.relations.question = relations.QUESTION
   predictor = _trained(config, corpus, folder / "pairs")
-  mentions: dict[str, Any] = {
+  mentions: Json = {
     "gold": [s.spans for s in corpus.test],
     "found": predictor.predict(corpus.test),
   }
@@ -164,7 +163,7 @@ def _relations(
       part.fill,
       folder / "one" / relations.TASK,
     )
-  sides: dict[str, Callable[..., Any]] = {
+  sides: dict[str, Callable[..., list[list[relations.Pair]]]] = {
     name: functools.partial(task.relate, forward, corpus.test)
     for name, task, forward in (
       (
@@ -189,7 +188,7 @@ def _relations(
   }
 
 
-def _mean(report: Json, *keys: Any) -> str:
+def _mean(report: Json, *keys: str | int) -> str:
   """A figure's mean over the seeds, with its standard deviation."""
   figures = []
   for run_ in report["seeds"].values():

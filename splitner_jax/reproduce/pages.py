@@ -17,15 +17,16 @@ from splitner_jax.experiment.seeds import mean_and_deviation
 from splitner_jax.reproduce import budget as budget_page
 from splitner_jax.reproduce import paper
 from splitner_jax.reproduce.runs import RUNS, Budget, reports, shown_command
+from splitner_jax.runtime.types import Json
 
-Reports = list[dict[str, Any]]
+Reports = list[Json]
 
 
 class Column(NamedTuple):
   """A column of our figures."""
 
   title: str
-  figure: Callable[[dict[str, Any]], float]
+  figure: Callable[[Json], float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +83,7 @@ _ON_GOLD_DEV = Column(
 _DEV = Column("dev, all sentences", lambda r: r["dev"]["all_sentences"]["f1"])
 
 
-def _classifier_epoch(report: dict[str, Any]) -> float:
+def _classifier_epoch(report: Json) -> float:
   return statistics.median(report["seconds"]["classifier"]["epochs"])
 
 
@@ -363,7 +364,7 @@ def page(name: str, budget: Budget, problems: dict[str, list[str]]) -> str:
   return "\n\n".join([*parts, *_origin(name, budget, found)]) + "\n"
 
 
-def _show(found: Reports, figure: Callable[[dict[str, Any]], float]) -> str:
+def _show(found: Reports, figure: Callable[[Json], float]) -> str:
   try:
     mean, deviation = mean_and_deviation([figure(report) for report in found])
   except KeyError:

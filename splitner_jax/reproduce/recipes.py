@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Run:
 
   title: str
   variant: str = ""
-  fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  fields: Mapping[str, object] = dataclasses.field(default_factory=dict)
   cost: float = 1.0
   seeds: int = 99
   why_not: str = ""

@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -76,8 +76,8 @@ def read(path: str | os.PathLike[str]) -> list[RelatedSentence]:
   return [_sentence(record, where) for where, record in jsonl.objects(path)]
 
 
-def _sentence(record: Any, where: str) -> RelatedSentence:
-  records.check_keys(record, _KEYS, where)
+def _sentence(given: object, where: str) -> RelatedSentence:
+  record = records.checked(given, _KEYS, where)
   relations = records.field(record, "relations", list, where)
   fields = {key: record[key] for key in record if key != "relations"}
   plain = records.sentence(fields, where)
@@ -86,7 +86,7 @@ def _sentence(record: Any, where: str) -> RelatedSentence:
     raise UserError(f"{where}: entities are not in order; sort them")
   found: dict[tuple[int, int], Relation] = {}
   for relation in relations:
-    records.check_keys(relation, Relation._fields, where)
+    records.checked(relation, Relation._fields, where)
     head, tail = (
       records.field(relation, key, int, where) for key in ("head", "tail")
     )
@@ -281,7 +281,9 @@ class ByTypes:
   shares: Mapping[tuple[str, str], float]
   least: float = 0.0
 
-  def relate(self, mentions: Sequence[Sequence[Any]]) -> list[list[Pair]]:
+  def relate(
+    self, mentions: Sequence[Sequence[Span | ScoredSpan]]
+  ) -> list[list[Pair]]:
     """See `RelationTask.relate`."""
     return [
       [

@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+
+from ml_collections import ConfigDict
 
 from splitner_jax.experiment import default_config
 from splitner_jax.experiment.corpus import load_corpus
@@ -20,6 +21,7 @@ from splitner_jax.experiment.settings import as_json, flat, task_settings
 from splitner_jax.reproduce.recipes import RUNS, Run
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.files import atomic_write
+from splitner_jax.runtime.types import Json
 from splitner_jax.tasks.systems import SYSTEMS
 
 log = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ class Budget:
   seeds: tuple[int, ...]
   results: pathlib.Path
   work: pathlib.Path
-  more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  more: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
   @property
   def backbone_name(self) -> str:
@@ -63,7 +65,7 @@ class Budget:
     budget = f"{self.epochs}-epochs-{self.learning_rate:g}"
     return self.work / self.kept / self.backbone_name / budget
 
-  def fields(self, run: Run, seed: int | str) -> dict[str, Any]:
+  def fields(self, run: Run, seed: int | str) -> Json:
     """Everything that a run's command sets."""
     data = pathlib.Path("data") / self.dataset
     return {
@@ -88,16 +90,14 @@ class Budget:
     ]
 
 
-def reports(
-  budget: Budget, names: Sequence[str]
-) -> dict[str, list[dict[str, Any]]]:
+def reports(budget: Budget, names: Sequence[str]) -> dict[str, list[Json]]:
   """The reports of each run that are there, in the order of the seeds.
 
   Raises:
     UserError: one cannot be read, is of other settings, or not of the same
       data as the others.
   """
-  found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+  found: dict[str, list[Json]] = {name: [] for name in names}
   firsts: dict[int, tuple[str, pathlib.Path]] = {}
   for name in names:
     for seed in _seeds(budget, name):
@@ -125,7 +125,7 @@ def _folder(budget: Budget, name: str, seed: int) -> pathlib.Path:
   return budget.results / "runs" / budget.kept / name / f"seed-{seed}"
 
 
-def config_of(budget: Budget, name: str, seed: int) -> Any:
+def config_of(budget: Budget, name: str, seed: int) -> ConfigDict:
   """The config of a run."""
   module = importlib.import_module(f"configs.{budget.dataset}")
   config = module.get_config(RUNS[name].variant or None)
@@ -133,15 +133,15 @@ def config_of(budget: Budget, name: str, seed: int) -> Any:
   return config
 
 
-def _report(budget: Budget, name: str, seed: int) -> dict[str, Any] | None:
+def _report(budget: Budget, name: str, seed: int) -> Json | None:
   """The report of a run, if it is of the config that is wanted."""
   path = _folder(budget, name, seed) / "report.json"
   return _read(path, config_of(budget, name, seed))
 
 
 def read_report(
-  path: pathlib.Path, is_wanted: Callable[[dict[str, Any]], bool]
-) -> dict[str, Any] | None:
+  path: pathlib.Path, is_wanted: Callable[[Json], bool]
+) -> Json | None:
   """A report.json, if it is there.
 
   Raises:
@@ -162,11 +162,11 @@ def read_report(
   return report
 
 
-def _read(path: pathlib.Path, wanted: Any) -> dict[str, Any] | None:
+def _read(path: pathlib.Path, wanted: ConfigDict) -> Json | None:
   return read_report(path, lambda report: _is_of(report["config"], wanted))
 
 
-def _is_of(found: dict[str, Any], wanted: Any) -> bool:
+def _is_of(found: Json, wanted: ConfigDict) -> bool:
   """Whether a config in JSON is the wanted one, wherever its data lay."""
   theirs, defaults = flat(found), flat(as_json(default_config.get_config()))
   return all(
@@ -277,7 +277,7 @@ def _link(source: str, target: str) -> None:
     shutil.copy2(source, target)
 
 
-def _task_key(config: Any, task: str) -> Any:
+def _task_key(config: ConfigDict, task: str) -> object:
   """All that decides a task's parameters; None if there is no such task."""
   if task not in SYSTEMS[config.system].task_names:
     return None

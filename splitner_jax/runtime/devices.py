@@ -10,7 +10,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -252,7 +252,7 @@ def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
   results: queue.Queue = queue.Queue(maxsize=depth)
   stop = threading.Event()
 
-  def put(kind: str, value: Any) -> bool:
+  def put(kind: str, value: object) -> bool:
     while not stop.is_set():
       try:
         results.put((kind, value), timeout=0.1)

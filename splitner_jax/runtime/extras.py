@@ -2,12 +2,12 @@
 
 import importlib
 import importlib.util
-from typing import Any
+from types import ModuleType
 
 from splitner_jax.runtime.errors import UserError
 
 
-def needed(module: str, extra: str, what: str) -> Any:
+def needed(module: str, extra: str, what: str) -> ModuleType:
   """A module of an extra, imported now.
 
   Args:

@@ -35,7 +35,7 @@ def parse(text: str | bytes) -> Any:
     raise ValueError("too deep") from None
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> Json:
+def _unique(pairs: list[tuple[str, object]]) -> Json:
   found = dict(pairs)
   if len(found) < len(pairs):
     counts = Counter(key for key, _ in pairs)

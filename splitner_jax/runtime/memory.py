@@ -5,7 +5,7 @@ import gc
 import importlib.util
 import os
 import sys
-from typing import Any
+from collections.abc import Callable
 
 
 def disable_malloc_trim() -> None:
@@ -60,7 +60,7 @@ def _may_have_accelerator() -> bool:
   )
 
 
-def _of_libc(name: str) -> Any:
+def _of_libc(name: str) -> Callable[..., int] | None:
   if not sys.platform.startswith("linux"):
     return None
   return getattr(ctypes.CDLL(None), name, None)

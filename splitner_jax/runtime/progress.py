@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from typing import Any
 
 import tqdm
 from absl import logging as absl_logging
@@ -10,7 +9,7 @@ from absl import logging as absl_logging
 from splitner_jax.runtime import processes
 
 
-def bar(*, short: bool = False, **options: Any) -> tqdm.tqdm:
+def bar(*, short: bool = False, **options: object) -> tqdm.tqdm:
   """A bar on standard error.
 
   Args:

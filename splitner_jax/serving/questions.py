@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any
 
 from splitner_jax.evaluation.thresholds import Thresholds
 from splitner_jax.runtime.json_text import parse
@@ -124,7 +123,7 @@ def _shown(text: str) -> str:
   return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _strings(field: str, value: Any) -> list[str]:
+def _strings(field: str, value: object) -> list[str]:
   if not isinstance(value, list):
     raise QuestionError(field, "is no list of strings")
   for i, item in enumerate(value):
@@ -133,7 +132,7 @@ def _strings(field: str, value: Any) -> list[str]:
   return value
 
 
-def _score(value: Any) -> float:
+def _score(value: object) -> float:
   if isinstance(value, bool) or not isinstance(value, int | float):
     raise QuestionError("threshold", "is no number")
   if not 0 <= value <= 1:

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from flax import linen as nn
 
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.tokenizer import MAX_WORD_PIECES, Tokenizer
+from splitner_jax.models.heads import Model
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Json
 from splitner_jax.tasks.decoding import Decoding
@@ -45,7 +45,7 @@ class Task(Protocol):
   @property
   def name(self) -> str: ...
   @property
-  def model(self) -> nn.Module: ...
+  def model(self) -> Model: ...
   @property
   def features(self) -> tuple[str, ...]: ...
   @property

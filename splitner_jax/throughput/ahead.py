@@ -131,7 +131,7 @@ class Program:
 
 
 def compile_program(
-  name: str, lowered: Any, reads: str, tokens: int = 0
+  name: str, lowered: jax.stages.Lowered, reads: str, tokens: int = 0
 ) -> Program:
   """Compiles a program.
 
@@ -145,7 +145,7 @@ def compile_program(
   log.info("compiling %s: %s", name, reads)
   start = time.perf_counter()
   try:
-    compiled = lowered.compile()
+    compiled: Any = lowered.compile()
   except jax.errors.JaxRuntimeError as e:
     if "RESOURCE_EXHAUSTED" not in str(e):
       raise
@@ -199,7 +199,7 @@ def training(
   return _of_shape(f"{part.task.name} training", lowered, shape)
 
 
-def _of_shape(name: str, lowered: Any, shape: Shape) -> Program:
+def _of_shape(name: str, lowered: jax.stages.Lowered, shape: Shape) -> Program:
   return compile_program(
     name, lowered, shape.describe(), num_tokens(shape.layout)
   )
@@ -212,7 +212,7 @@ def inference(part: TaskSpec) -> Iterator[Program]:
     TooLargeError: one of them does not fit into memory.
   """
   programs: Programs = part.programs
-  task: Any = part.task
+  task = part.task
   params = traverse_util.unflatten_dict(
     {
       name: jax.ShapeDtypeStruct(shape, np.float32)

@@ -7,7 +7,6 @@ sizes, or of one with more positions than it was trained for, are random.
 import json
 import pathlib
 import shutil
-from typing import Any
 
 from splitner_jax import pretrained
 from splitner_jax.pretrained.folders import TOKENIZER_FILES, read_config
@@ -17,7 +16,7 @@ from splitner_jax.runtime.types import Json
 PREFIX = "random:"
 
 
-def _bert(hidden: int, layers: int, heads: int, **others: Any) -> Json:
+def _bert(hidden: int, layers: int, heads: int, **others: object) -> Json:
   """A config.json with what is alike in most."""
   return {
     "model_type": "bert",

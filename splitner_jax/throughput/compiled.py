@@ -4,8 +4,12 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any
 
+import jax
+
 from splitner_jax.inference.forward import Programs
 from splitner_jax.inputs.packing import Layout
+from splitner_jax.runtime.types import Tree
+from splitner_jax.tasks import AnyTask
 
 
 class Compiled:
@@ -18,7 +22,7 @@ class Compiled:
   """
 
   def __init__(self) -> None:
-    self.programs: dict[Hashable, Any] = {}
+    self.programs: dict[Hashable, jax.stages.Compiled] = {}
     self.seconds = 0.0
     self.peak_bytes = 0
 
@@ -30,7 +34,7 @@ class Compiled:
       function: of jit or pmap.
     """
 
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: Tree) -> Tree:
       if key not in self.programs:
         start = time.perf_counter()
         self.programs[key] = program = function.lower(*arguments).compile()
@@ -44,7 +48,7 @@ class Compiled:
 class MeasuredPrograms(Programs):
   """The programs of a task, kept in a `Compiled`."""
 
-  def __init__(self, task: Any, batch_size: int, compiled: Compiled):
+  def __init__(self, task: AnyTask, batch_size: int, compiled: Compiled):
     super().__init__(task, batch_size)
     self._compiled = compiled
 
@@ -57,7 +61,7 @@ class MeasuredPrograms(Programs):
     return self._compiled.wrap(key, super().fill(name))
 
 
-def _bytes(program: Any) -> int:
+def _bytes(program: jax.stages.Compiled) -> int:
   """What a program holds at once, by the compiler; 0 if it does not say."""
   memory = program.memory_analysis()
   if memory is None:

@@ -1,14 +1,17 @@
 """Operations: those that a model needs, and those that the machine can do."""
 
 import time
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import numpy as np
 from jax import numpy as jnp
 
 from splitner_jax.inputs.examples import Examples
+from splitner_jax.models.modernbert import ModernBertConfig
 from splitner_jax.models.shapes import parameter_shapes
+from splitner_jax.models.transformer import EncoderConfig
+from splitner_jax.tasks.base import Task
 from splitner_jax.training.step import BACKBONE
 
 _SIZES = {"cpu": 2_048}
@@ -32,7 +35,7 @@ class MatrixProduct:
     size = _SIZES.get(jax.default_backend(), _OTHER_SIZE)
     self._operations = count * 2 * size**3
     ones = np.ones((count, size, size), jnp.dtype(dtype))
-    self._product: Any = jax.pmap(jnp.matmul)
+    self._product: Callable = jax.pmap(jnp.matmul)
     self._factors = self._product(ones, ones / size), ones
     self.flops_per_s = 0.0
     self.act()
@@ -45,7 +48,7 @@ class MatrixProduct:
     self.flops_per_s = max(self.flops_per_s, reached)
 
 
-def forward_flops(task: Any, examples: Examples) -> float:
+def forward_flops(task: Task, examples: Examples) -> float:
   """What the encoder needs for one pass over the examples, padding apart.
 
   Matrix products only, two operations for each multiplication: features,
@@ -66,10 +69,12 @@ def forward_flops(task: Any, examples: Examples) -> float:
   return 2.0 * weights * int(examples.lengths.sum()) + attention
 
 
-def _window(encoder: Any, layer: int) -> int | None:
+def _window(encoder: EncoderConfig, layer: int) -> int | None:
   """How many tokens around it a token sees in a layer; None: all."""
-  every = getattr(encoder, "global_every", 1)
-  return None if layer % every == 0 else 2 * encoder.local_window + 1
+  if not isinstance(encoder, ModernBertConfig):
+    return None
+  is_global = layer % encoder.global_every == 0
+  return None if is_global else 2 * encoder.local_window + 1
 
 
 def _visible(examples: Examples, window: int | None) -> float:

@@ -68,7 +68,9 @@ def paths(program: str) -> dict[str, str]:
   return dict(_DEFINITION.findall(program))
 
 
-def busy(trace: Any, modules: Mapping[str, str]) -> dict[str, float]:
+def busy(
+  trace: jax.profiler.ProfileData, modules: Mapping[str, str]
+) -> dict[str, float]:
   """Seconds that operations of each part take, over all threads.
 
   An operation within another one, such as a loop's, counts for itself.
@@ -124,7 +126,7 @@ def measure(
     trace = jax.profiler.ProfileData.from_file(str(newest))
     modules: dict[str, str] = {}
     for program in training.compiled.programs.values():
-      modules |= paths(program.as_text())
+      modules |= paths(program.as_text() or "")
     found = busy(trace, modules)
   total = sum(found.values())
   shares = {part: found.get(part, 0.0) / total for part in PARTS if total}

@@ -8,8 +8,8 @@ import contextlib
 import fcntl
 import io
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -43,7 +43,7 @@ class ColumnsBuilder(tfds.core.GeneratorBasedBuilder):
   HOMEPAGE: ClassVar[str | None] = None
   LICENSE: ClassVar[str | None] = None
 
-  def __init__(self, *, files: sources.Files, **kwargs: Any):
+  def __init__(self, *, files: sources.Files, **kwargs: object):
     self._files = files
     super().__init__(file_format="array_record", **kwargs)
 
@@ -153,7 +153,7 @@ def read(
   }
 
 
-def _to_sentence(row: Mapping[str, Any], folder: pathlib.Path) -> Sentence:
+def _to_sentence(row: Json, folder: pathlib.Path) -> Sentence:
   spans = row["spans"]
   return Sentence(
     words=tuple(word.decode() for word in row["words"]),

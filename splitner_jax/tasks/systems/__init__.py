@@ -5,9 +5,8 @@ a module with a `SystemKind`, and a line in `SYSTEMS`; or, outside of this
 package, a call of `register`.
 """
 
-from typing import Any
-
 from splitner_jax.tasks.systems.base import (
+  AnySystem,
   DetectionReading,
   Prediction,
   Steps,
@@ -18,11 +17,11 @@ from splitner_jax.tasks.systems.hierarchical import HierarchicalSystem
 from splitner_jax.tasks.systems.single_step import SequenceTagger, TypeQuestions
 from splitner_jax.tasks.systems.two_step import TwoStepSystem
 
-SYSTEMS: dict[str, SystemKind[Any]] = {}
+SYSTEMS: dict[str, AnySystem] = {}
 """The values of `config.system`."""
 
 
-def register(kind: SystemKind[Any]) -> None:
+def register(kind: AnySystem) -> None:
   """Adds a kind of system under its name."""
   SYSTEMS[kind.name] = kind
 
@@ -37,6 +36,7 @@ for _kind in (
 
 __all__ = [
   "SYSTEMS",
+  "AnySystem",
   "DetectionReading",
   "Prediction",
   "Steps",

@@ -210,3 +210,6 @@ class SystemKind(abc.ABC, Generic[Reading]):
     """
     del tasks, reading, decoding
     return None
+
+
+AnySystem = SystemKind[Any]
