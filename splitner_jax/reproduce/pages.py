@@ -274,8 +274,8 @@ TABLES: dict[str, Table] = {
     {},
     (_DETECTION_DEV, _DETECTION, _DEV, _HONEST),
     {
-      "wnut17": ("groups_2_wnut17", "groups_3_wnut17"),
-      "bionlp13cg": ("groups_2_bionlp13cg", "groups_3_bionlp13cg"),
+      "wnut17": ("groups_wnut17",),
+      "bionlp13cg": ("groups_bionlp13cg",),
     },
   ),
   "finer": Table(
