@@ -7,6 +7,7 @@ import pathlib
 import resource
 import subprocess
 import sys
+from typing import Any, cast
 
 import jax
 import pytest
@@ -50,6 +51,22 @@ ENTRY %main.1 (a: bf16[8,100], b: f32[4]) -> f32[4] {
   ROOT %end = f32[4]{0:T(128)} get-tuple-element(%while), index=1
 }
 """
+
+
+def test_a_libtpu_that_does_not_fit_jax_is_named() -> None:
+  class Unreadable:
+    """As the compiler of another version makes it."""
+
+    def compile(self) -> "Unreadable":
+      return self
+
+    def as_text(self) -> str:
+      raise jax.errors.JaxRuntimeError("INTERNAL: RET_CHECK failure")
+
+    cost_analysis = memory_analysis = dict
+
+  with pytest.raises(UserError, match=r"libtpu .* pip install 'jax\[tpu\]=="):
+    ahead.compile_program("training", cast(Any, Unreadable()), "2 x 8 tokens")
 
 
 def test_traffic_is_what_goes_through_hbm() -> None:
@@ -108,6 +125,8 @@ def test_report_has_its_arithmetic() -> None:
     "chips": 4,
     "chip": _CHIP._asdict(),
     "command": "splitner compile_for --x",
+    "jax": "9.8.7",
+    "libtpu": "6.5.4",
     "programs": [
       {"fits": True} | program,
       {"name": "tagger training", "fits": False, "reason": "Used 2G of 1G hbm"},
@@ -123,6 +142,7 @@ def test_report_has_its_arithmetic() -> None:
   assert "| tiny | v5e:2x2 | detector training | 64 | 2 x 8 tokens |" in page
   assert "tagger training does not fit" in page
   assert "splitner compile_for --x" in page
+  assert "libtpu 6.5.4 with JAX 9.8.7;" in page
   assert "Nothing was compiled for: bert-base on v5e:1x1, roberta" in page
   assert page.endswith("## Notes\n\nThe *end*.\n")
 

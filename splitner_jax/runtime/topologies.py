@@ -59,7 +59,7 @@ def describe(topology: str) -> Slice:
   if importlib.util.find_spec("libtpu") is None:
     raise UserError(
       "the compiler for TPU is missing; install it with "
-      "launch/setup.sh --tpu, or pip install libtpu"
+      "launch/setup.sh --tpu, or with pip install 'splitner_jax[tpu]'"
     )
   rows, columns = int(found[2]), int(found[3])
   # Else libtpu asks a machine of Google Cloud, which this is not, what it is,

@@ -21,6 +21,7 @@ from splitner_jax.inputs.packing import Shape, num_tokens
 from splitner_jax.models import feature_tables
 from splitner_jax.models.shapes import parameter_shapes
 from splitner_jax.runtime import devices
+from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.topologies import Slice
 from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.throughput import hlo
@@ -141,6 +142,7 @@ def compile_program(
 
   Raises:
     TooLargeError: it does not fit into memory.
+    UserError: JAX cannot read what the compiler made.
   """
   log.info("compiling %s: %s", name, reads)
   start = time.perf_counter()
@@ -154,7 +156,14 @@ def compile_program(
     raise TooLargeError(used[0] if used else first) from e
   seconds = time.perf_counter() - start
   cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
-  text = compiled.as_text()
+  try:
+    text = compiled.as_text()
+  except jax.errors.JaxRuntimeError as e:
+    version = jax.__version__
+    raise UserError(
+      f"libtpu compiles what JAX {version} cannot read; install the one that "
+      f"is made for it with pip install 'jax[tpu]=={version}'"
+    ) from e
   return Program(
     name,
     reads,

@@ -8,9 +8,10 @@ Keys of the JSON:
     (bytes of memory), collectives, roofline; else reason
   largest.TASK: batch_size, and all of a program
   chip: name, flops_per_s, memory_bytes, memory_bytes_per_s, link_bytes_per_s
-  topology, chips, backbone, dtype, version, command
+  topology, chips, backbone, dtype, version, jax, libtpu, command
 """
 
+import importlib.metadata
 import pathlib
 from collections.abc import Sequence
 
@@ -67,6 +68,8 @@ def report(
     found: Json = {
       "format": 1,
       "version": splitner_jax.__version__,
+      "jax": importlib.metadata.version("jax"),
+      "libtpu": importlib.metadata.version("libtpu"),
       "command": command,
       "topology": topology,
       "chips": len(slice_.devices),
@@ -138,11 +141,13 @@ def page(reports: Sequence[Json], notes: str = "") -> str:
     reports: as of `report`.
     notes: what people have to add, in Markdown.
   """
+  compilers = sorted({f"{r['libtpu']} with JAX {r['jax']}" for r in reports})
   lines = [
     "# Compiled for TPU, without one",
     "",
-    "What the compiler for TPU (libtpu) says of the programs of this package;",
-    "nothing here has run on a TPU. `launch/setup.sh --tpu` installs it.",
+    "What the compiler for TPU says of the programs of this package; nothing",
+    f"here has run on a TPU. It is libtpu {', '.join(compilers)};",
+    "`launch/setup.sh --tpu` installs it.",
     "",
     "*At least* is a roofline: the largest of operations / operations a",
     "second, bytes through HBM / bytes a second, and bytes of collectives /",
