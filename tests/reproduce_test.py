@@ -263,6 +263,7 @@ def test_a_task_is_trained_once_for_all_runs(budget):
   assert taken("no_char_pattern") == {"classifier"}
   assert taken("mention") == {"detector"}
   assert taken("none_class") == {"detector"}
+  assert taken("groups_wnut17") == {"classifier"}
   assert taken("single_seqtag") == set()
   assert taken("seqtag_qa", seed=2) == set()
   assert taken("qa_qa_500") == set()  # Other data.

@@ -285,6 +285,8 @@ def _task_key(config: ConfigDict, task: str) -> object:
   # Those act after training.
   for late in ("o_bias", "tune_decoding", "checkpoint_every"):
     settings.pop(late, None)
+  if task == "classifier":
+    settings.pop("system")  # All that have one train it alike.
   # What such a classifier is trained on depends on the detector.
   others = _task_key(config, "detector") if settings.get("none_class") else None
   return settings, others, as_json(config.data)
