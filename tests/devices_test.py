@@ -245,14 +245,20 @@ def test_prefetch_raises_what_the_items_raise() -> None:
 
 
 def test_prefetch_stops_with_its_consumer() -> None:
-  before = threading.active_count()
+  before = set(threading.enumerate())
   for item in devices.prefetch(itertools.count()):
     if item == 3:
       break
-  ahead = devices.prefetch(itertools.count())
+
+  def slow_items() -> Iterator[int]:
+    for i in itertools.count():
+      time.sleep(0.05)
+      yield i
+
+  ahead = devices.prefetch(slow_items())
   next(ahead)
   ahead.close()
-  _wait_for(lambda: threading.active_count() <= before)
+  assert set(threading.enumerate()) <= before
 
 
 def test_prefetch_does_not_hold_up_the_end_of_the_process() -> None:

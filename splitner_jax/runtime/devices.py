@@ -247,7 +247,8 @@ def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
   """Runs an iterator in a thread, `depth` items ahead.
 
   An exception of the iterator is raised where the item would have come; a
-  consumer that stops early stops the thread.
+  consumer that stops early waits for the item that the thread is at, and for
+  its end: a process that ends while a thread is in JAX is aborted.
   """
   results: queue.Queue = queue.Queue(maxsize=depth)
   stop = threading.Event()
@@ -270,7 +271,8 @@ def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
     except BaseException as e:  # Handed over, raised by the consumer.
       put("error", e)
 
-  threading.Thread(target=work, daemon=True).start()
+  thread = threading.Thread(target=work, daemon=True)
+  thread.start()
   try:
     while True:
       kind, value = results.get()
@@ -281,6 +283,7 @@ def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
       yield value
   finally:
     stop.set()
+    thread.join()
 
 
 def compute_dtype(name: str) -> str:
