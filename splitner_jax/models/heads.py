@@ -183,6 +183,7 @@ class PooledClassifier(nn.Module):
 
 
 Model = TokenClassifier | PooledClassifier
+"""Of any task."""
 
 
 def _mean(hidden_TxH: jax.Array, ranges_Mx2: jax.Array) -> jax.Array:
