@@ -11,7 +11,7 @@ import pytest
 
 from splitner_jax.experiment.run_folder import locked
 from splitner_jax.experiment.settings import as_json
-from splitner_jax.reproduce import pages, paper, runs
+from splitner_jax.reproduce import pages, paper, runs, tables
 from splitner_jax.runtime.errors import UserError
 
 
@@ -119,11 +119,11 @@ def test_who_wins_on_the_subset_is_said_apart(budget):
   assert "50.00 against 30.00 of SplitNER(QA-QA), 500" in subset
 
 
-@pytest.mark.parametrize("name", pages.TABLES)
+@pytest.mark.parametrize("name", tables.TABLES)
 @pytest.mark.parametrize("dataset", paper.DATASETS)
 def test_every_page_can_be_empty(name, dataset, budget):
   page = pages.page(name, dataclasses.replace(budget, dataset=dataset), {})
-  assert page.count("not run") >= len(pages.TABLES[name].rows(dataset))
+  assert page.count("not run") >= len(tables.TABLES[name].rows(dataset))
 
 
 def test_figures_of_the_other_columns(budget):
@@ -139,6 +139,18 @@ def test_figures_of_the_other_columns(budget):
   joined = pages.page("joined", budget, {})
   # Found, and of the right type too.
   assert joined.count("50.0 (25.0)") == 2
+
+
+def test_differences_are_of_the_seeds_that_both_have(budget):
+  for seed, dev, test in ((1, 50.0, 40.0), (2, 52.0, 44.0), (3, 90.0, 90.0)):
+    _write(budget, "tuned", seed, test, dev=dev, repeats=20)
+  for seed, dev, test in ((1, 51.0, 50.0), (2, 52.0, 56.0)):
+    _write(budget, "capitals", seed, test, dev=dev, repeats=20)
+  page = pages.page("features", budget, {})
+  _, _, differences = page.partition("## Differences to SplitNER")
+  row = _row(differences, "both, capitals of the sentence")
+  assert row[1:4] == ["1, 2", "+0.50", "+11.00"]
+  assert "| none |" not in differences  # Nothing to compare.
 
 
 def test_reports_of_other_settings_are_not_mixed_in(budget):

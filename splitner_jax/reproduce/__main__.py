@@ -78,7 +78,7 @@ def _make_table(name: str, dataset: str) -> tuple[pathlib.Path, list[str]]:
   import tqdm
 
   from splitner_jax.experiment.settings import parse_seeds
-  from splitner_jax.reproduce import pages, paper, runs
+  from splitner_jax.reproduce import pages, paper, runs, tables
   from splitner_jax.runtime.files import atomic_write
 
   if dataset not in paper.DATASETS:
@@ -97,7 +97,7 @@ def _make_table(name: str, dataset: str) -> tuple[pathlib.Path, list[str]]:
     pathlib.Path(_WORK.value),
     _more(),
   )
-  rows = pages.TABLES[name].rows(dataset)
+  rows = tables.TABLES[name].rows(dataset)
   # Before hours of work: do the reports that are there fit?
   runs.reports(budget, rows)
   target = budget.results / f"{name}-{dataset}.md"
@@ -146,7 +146,7 @@ def main(argv: list[str]) -> None:
     backbones,
     imbalance,
     other_tasks,
-    pages,
+    tables,
   )
   from splitner_jax.runtime import progress
 
@@ -155,7 +155,7 @@ def main(argv: list[str]) -> None:
   name, *rest = argv[1:]
   failed: list[str] = []
   try:
-    if name in pages.TABLES:
+    if name in tables.TABLES:
       page, failed = _make_table(name, *(rest or ["wnut17"]))
     elif name == "imbalance":
       _check_own(name, rest)
@@ -178,7 +178,7 @@ def main(argv: list[str]) -> None:
       page = other_tasks.run(name, results, work, backbone=_BACKBONE.value)
     else:
       known = (
-        *(*pages.TABLES, "imbalance", "annotate"),
+        *(*tables.TABLES, "imbalance", "annotate"),
         *(*other_tasks.TASKS, "backbones"),
       )
       raise UserError(
