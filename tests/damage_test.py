@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.errors import UserError
 from tests import damage, runs, tiny_system, tiny_training
+from tests.fuzzing import in_proportion
 
 # Of the evaluations of a training.
 _SCORES = [10.0, 30.0, 20.0, 25.0]
@@ -77,10 +79,17 @@ def _copies(
     yield f"seed {seed}: {damage.do(place, seed)}"
 
 
-def _result(what: str, action: Callable[[], Any]) -> Any:
-  """What the action gives; None if it is refused, in one line."""
+def _result(what: str, action: Callable[[], Any], usual: float = 0.0) -> Any:
+  """What the action gives; None if it is refused, in one line.
+
+  Args:
+    what: was damaged.
+    action: that meets it.
+    usual: seconds of CPU of the action with a whole folder.
+  """
   try:
-    return action()
+    with in_proportion(usual):
+      return action()
   except UserError as e:
     said = str(e)
   except Exception as e:
@@ -153,19 +162,20 @@ def whole_run(session_cache: pathlib.Path, tmp_path_factory):
   del fields["content_hash"], fields["sources"]
   config.update_from_flattened_dict(flat(fields))
   folder = tmp_path_factory.mktemp("whole") / "run"
+  start = time.process_time()
   run.run(config, folder)
-  return config, folder
+  return config, folder, time.process_time() - start
 
 
 @pytest.mark.parametrize("seeds", _seeds(0, 100, 10)[1:], ids=str)
 def test_runs(whole_run, tmp_path: pathlib.Path, capfd, seeds: range):
   """A finished run gives the same model and scores again, or one line."""
-  config, folder = whole_run
+  config, folder, seconds = whole_run
   whole = json.loads((folder / "report.json").read_text())
   model = _facts(model_folder.load(str(folder / "model")))
   place = tmp_path / "run"
   for what in _copies(folder, place, seeds):
-    found = _result(what, lambda: run.run(config, place))
+    found = _result(what, lambda: run.run(config, place), seconds)
     if found is None:
       continue
     for split in ("dev", "test"):

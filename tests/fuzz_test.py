@@ -22,7 +22,7 @@ from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.pretrained import torch_files
 from splitner_jax.runtime import json_text
 from splitner_jax.runtime.errors import UserError
-from tests import tiny, tiny_system
+from tests import fuzzing, tiny, tiny_system
 from tests.fuzzing import Amount, amounts
 
 _LONGEST = 1000  # Of a message.
@@ -124,6 +124,22 @@ def test_what_an_error_quotes_is_one_line() -> None:
   with pytest.raises(UserError, match=match):
     settings.check_config(config)
   assert str(UserError("a\r\nb")) == "a b"
+
+
+@pytest.mark.parametrize(
+  ("limit", "least", "call"),
+  [
+    ("_MOST_MEMORY", 2**26, lambda: np.ones(2**24)),
+    ("_MOST_SECONDS", 0.001, lambda: sum(range(10**6))),
+  ],
+)
+def test_what_is_out_of_proportion(limit, least, call, monkeypatch) -> None:
+  with monkeypatch.context() as patch:
+    patch.setattr(fuzzing, limit, least)
+    with pytest.raises(AssertionError), fuzzing.in_proportion():
+      call()
+  with fuzzing.in_proportion():
+    call()
 
 
 @amounts(60, 2000, 1500)
