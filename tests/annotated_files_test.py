@@ -17,8 +17,9 @@ from splitner_jax import SplitNER
 from splitner_jax.data import docbin, formats, parquet, tags
 from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.data.text import words_in_line, words_with_offsets
-from splitner_jax.inference import model_folder, output_formats
+from splitner_jax.inference import documents, model_folder, output_formats
 from splitner_jax.inference.documents import Row
+from splitner_jax.inference.pipeline import Entity
 from splitner_jax.runtime.errors import UserError
 from tests import runs, tiny_system
 
@@ -228,6 +229,78 @@ def test_predictions_of_random_corpora(tmp_path: Path):
   assert [s.spans for s in read] == [s.spans for s in corpus]
 
 
+_GOLD = {"start": 0, "end": 3, "label": "name"}
+_TAGS = {"tokens": ["Ada", "lives"], "ner_tags": ["B-name", "O"]}
+_PRODIGY = {"text": "Ada lives", "spans": [_GOLD], "answer": "accept"}
+_REGION = {"start": 0, "end": 3, "text": "Ada", "labels": ["name"]}
+
+
+@pytest.mark.parametrize("record", [_TAGS, _PRODIGY])
+@pytest.mark.parametrize(
+  "entities", [[], [Entity("lives", "verb", 4, 9, 0.5, 1, 2)]]
+)
+def test_what_was_predicted_is_read_not_what_it_came_with(
+  tmp_path: Path, record: Any, entities: list[Entity]
+):
+  row = documents.json_row(json.dumps(record), "a")
+  _lines(tmp_path / "a.jsonl", [output_formats.record(row, entities)])
+  (found,) = formats.read(tmp_path / "a.jsonl", predicted=True)
+  assert found.spans == tuple(Span(1, 2, e.label) for e in entities)
+
+
+@pytest.mark.parametrize(
+  ("name", "records"),
+  [
+    ("ours.json", [{"text": "Ada lives", "entities": [_GOLD]}]),
+    ("tasks.json", [{"text": "Ada lives", "entities": [_REGION], "other": []}]),
+    ("tasks.json", [{"text": "Ada lives", "x": [_REGION], "y": [_GOLD]}]),
+    (
+      "tasks.json",
+      [
+        {
+          "data": {"text": "Ada lives"},
+          "annotations": [
+            {
+              "result": [
+                {"type": "labels", "value": _REGION},
+                {"type": "choices", "value": {**_GOLD, "choices": ["x"]}},
+                {"type": "relation"},
+              ]
+            }
+          ],
+        }
+      ],
+    ),
+  ],
+)
+def test_lists(tmp_path: Path, name: str, records: Any):
+  (tmp_path / name).write_text(json.dumps(records, indent=1))
+  (found,) = formats.read(tmp_path / name)
+  assert found.words == ("Ada", "lives")
+  assert found.spans == (Span(0, 1, "name"),)
+
+
+@pytest.mark.parametrize(
+  ("record", "said"),
+  [
+    (_PRODIGY | {"entities": []}, ":1: key 'spans' is unknown; use text,"),
+    (_TAGS | {"entities": []}, ":1: key 'ner_tags' is unknown; use text,"),
+    (
+      {"text": "a", "entities": [], "_input_hash": 1},
+      ":1: key '_input_hash' is unknown; use text,",
+    ),
+    (
+      {"text": "a", "entities": [], "data": "x"},
+      ":1: key 'data' is unknown; use text,",
+    ),
+  ],
+)
+def test_entities_are_never_left_aside(tmp_path: Path, record: Any, said: str):
+  _lines(tmp_path / "a.jsonl", [record])
+  with pytest.raises(UserError, match=re.escape(said)):
+    formats.read(tmp_path / "a.jsonl")
+
+
 def test_parquet_has_what_datasets_reads(tmp_path: Path):
   _needs("pyarrow")
   import pyarrow.parquet
@@ -344,6 +417,13 @@ _BAD = {
      ": task 2: region 0: 0 to 2 is 'ab', not 'bc'; export it again"),
     ('[{"text": "a", "x": [{"start": 0, "end": 1, "labels": ["y", "z"]}]}]',
      ": task 1: region 0: labels ['y', 'z']; give it one"),
+    ('[{"text": "a b", "x": [{"start": 0, "end": 1, "labels": ["y"]}, '
+     '{"start": 2, "end": 3}]}]', ": task 1: region 1: labels None; give it o"),
+    ('[{"text": "a", "x": [{"start": 0, "end": 1, "labels": ["y"]}, 3]}]',
+     ": task 1: region 1: not a JSON object"),
+    ('[{"data": {"text": "a"}, "annotations": [{"result": ['
+     '{"type": "paragraphlabels"}]}]}]',
+     ": task 1: a region of type 'paragraphlabels', which is not read; ann"),
     ('[{"text": "a"}, 3]', ": task 2: not a JSON object; export it again"),
     ('[{"text": "a"}', "a.json: not JSON ("),
     ("[{}]", ": task 1: no text in it"),

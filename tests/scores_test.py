@@ -121,10 +121,22 @@ def test_columns_are_chosen(folder: pathlib.Path) -> None:
   path = str(folder / "run.tsv")
   found = scores.score_files(path, path, gold_column=1)
   assert found["all_sentences"]["correct"] == 1
-  with pytest.raises(UserError, match=r"run.tsv: gold and predicted tags are"):
-    scores.score_files(path, path)
+  # The last column of three, from either side.
+  for columns in ({}, {"gold_column": 2}, {"predicted_column": 2}):
+    with pytest.raises(UserError, match=r"run.tsv: gold and predicted tags ar"):
+      scores.score_files(path, path, **columns)
   same = str(folder / "run.jsonl")
   assert scores.score_files(same, same)["all_sentences"]["correct"] == 1
+
+
+def test_one_file_without_predictions(folder: pathlib.Path) -> None:
+  (folder / "a.gold_conll").touch()
+  with (folder / "run.jsonl").open("a") as file:
+    file.write('{"tokens": ["in", "Oslo"], "entities": []}\n')
+  for name in ("gold.jsonl", "run.jsonl", "a.gold_conll"):
+    path = str(folder / name)
+    with pytest.raises(UserError, match="one file for both, without 'predict"):
+      scores.score_files(path, path)
 
 
 @pytest.mark.parametrize(

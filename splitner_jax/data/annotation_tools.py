@@ -12,10 +12,21 @@ from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Json
 
 PRODIGY_KEYS = frozenset({"spans", "answer", "_input_hash", "_task_hash"})
-LABEL_STUDIO_KEYS = frozenset({"annotations", "data", "__task__"})
+LABEL_STUDIO_KEYS = frozenset({"annotations", "data"})
 """By any of these a record is of that tool."""
 
 _REGIONS = ("labels", "hypertextlabels")
+
+
+def has_entities(record: object) -> bool:
+  """Whether a record has `entities` that are no regions of Label Studio.
+
+  In its short export any list of regions may have that name.
+  """
+  if not isinstance(record, dict) or "entities" not in record:
+    return False
+  entities = record["entities"]
+  return not (isinstance(entities, list) and _labelled(entities))
 
 
 def prodigy(record: object, where: str) -> Sentence | None:
@@ -61,11 +72,6 @@ def _token(token: object, text: str, where: str) -> Word:
   return Word(text[start:end], start, end)
 
 
-def as_task(task: object) -> object:
-  """A task of a list, marked as such: the short export has no key for it."""
-  return {"__task__": True, **task} if isinstance(task, dict) else task
-
-
 def label_studio(record: object, where: str) -> Sentence:
   """A task of an export of Label Studio, as JSON or as JSON-MIN.
 
@@ -102,7 +108,13 @@ def label_studio(record: object, where: str) -> Sentence:
 
 
 def _labelled(values: list[object]) -> bool:
-  return all(isinstance(v, dict) and "labels" in v for v in values)
+  """Whether a list is one of regions: one of them has labels of some kind."""
+  return any(isinstance(v, dict) and any(map(_is_labels, v)) for v in values)
+
+
+def _is_labels(name: str) -> bool:
+  """Whether a kind of result marks a place: others say something of one."""
+  return name.endswith("labels")
 
 
 def _regions(annotations: list[object], where: str) -> list[Json]:
@@ -121,8 +133,14 @@ def _regions(annotations: list[object], where: str) -> list[Json]:
     )
   found = []
   for item in records.field(valid[0], "result", list, where):
-    if isinstance(item, dict) and item.get("type") in _REGIONS:
+    kind = item.get("type") if isinstance(item, dict) else None
+    if kind in _REGIONS:
       found.append(records.field(item, "value", dict, where))
+    elif isinstance(kind, str) and _is_labels(kind):
+      raise UserError(
+        f"{where}: a region of type {kind!r}, which is not read; annotate with "
+        "Labels or HyperTextLabels"
+      )
   return found
 
 
@@ -137,6 +155,8 @@ def _text(data: Json, where: str) -> str:
 
 
 def _entity(region: Json, where: str) -> Json:
+  if not isinstance(region, dict):
+    raise UserError(f"{where}: not a JSON object; export it again")
   labels = region.get("labels") or region.get("hypertextlabels")
   if not isinstance(labels, list) or len(labels) != 1:
     raise UserError(f"{where}: labels {labels!r}; give it one")

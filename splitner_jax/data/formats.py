@@ -68,6 +68,34 @@ def read(
   )
 
 
+_OTHERS: dict[str, Callable[[_Path], bool]] = {
+  "JSONL": jsonl.is_name,
+  "Parquet": parquet.is_name,
+  "DocBin": docbin.is_name,
+  "CoNLL-2012": conll2012.is_name,
+}
+
+
+def is_columns(path: _Path) -> bool:
+  """Whether a file of this name is read as columns."""
+  return not any(is_name(path) for is_name in _OTHERS.values())
+
+
+def has_predictions(path: _Path) -> bool:
+  """Whether each record has `predicted`; False of formats that cannot.
+
+  Raises:
+    UserError: the file cannot be read.
+  """
+  if jsonl.is_name(path):
+    found = jsonl.objects(path)
+  elif parquet.is_name(path):
+    found = parquet.objects(path)
+  else:
+    return False
+  return all(isinstance(r, dict) and "predicted" in r for _, r in found)
+
+
 def scheme_of(
   path: _Path, *, tag_column: int = -1, word_column: int = 0
 ) -> str:
@@ -76,14 +104,8 @@ def scheme_of(
   Raises:
     UserError: a file of columns cannot be read.
   """
-  if jsonl.is_name(path):
-    return "JSONL"
-  if parquet.is_name(path):
-    return "Parquet"
-  if docbin.is_name(path):
-    return "DocBin"
-  if conll2012.is_name(path):
-    return "CoNLL-2012"
+  if not is_columns(path):
+    return next(name for name, is_name in _OTHERS.items() if is_name(path))
   blocks = _blocks(path, word_column, tag_column, None, None)
   return tags_lib.detect_scheme([row.tag for row in b] for b in blocks)
 

@@ -34,32 +34,44 @@ def read(
   `"pos"` may add the part of speech of each word. What `formats.write_jsonl`
   adds under `predicted` is not read.
 
-  Or, as the first record says, `{"tokens": [...], "ner_tags": [...]}` of the
-  library datasets, whose numbers are names in a dataset_info.json beside the
-  file; what Prodigy writes; or the list of tasks that Label Studio exports.
+  The file may be one list of such objects too. Or the records are, as the
+  first one says, `{"tokens": [...], "ner_tags": [...]}` of the library
+  datasets, whose numbers are names in a dataset_info.json beside the file;
+  what Prodigy writes; or the list of tasks that Label Studio exports. What has
+  `entities` is never taken for one of these.
 
   Args:
     path: a UTF-8 file.
     predicted: reads what a model said instead: the entities under `predicted`
-      where a line has them, else its `entities`. As `splitner predict` writes
-      them, they may have a `score` and their `text`, and a line any other keys.
+      where a line has them, else its `entities`, whatever else it has. As
+      `splitner predict` writes them, they may have a `score` and their `text`,
+      and a line any other keys.
 
   Raises:
     UserError: the file cannot be read, holds no sentence, or holds a line that
       is not as described; entities must not overlap nor cut a word.
   """
   lines = _written(path)
-  rows = _tasks(lines, path) if _is_list(lines) else _lines(lines, path)
-  return sentences(rows, path, lambda: _names(path), predicted=predicted)
+  return sentences(
+    _objects(lines, path),
+    path,
+    lambda: _names(path),
+    predicted=predicted,
+    listed=_is_list(lines),
+  )
 
 
 def objects(path: str | os.PathLike[str]) -> Rows:
-  """What stands in each line of a file, for records that are no sentences.
+  """The records of a file, whatever they are.
 
   Raises:
     UserError: the file cannot be read, is empty, or a line is not JSON.
   """
-  return _lines(_written(path), path)
+  return _objects(_written(path), path)
+
+
+def _objects(lines: Sequence[str], path: str | os.PathLike[str]) -> Rows:
+  return _tasks(lines, path) if _is_list(lines) else _lines(lines, path)
 
 
 def _written(path: str | os.PathLike[str]) -> list[str]:
@@ -78,6 +90,7 @@ def sentences(
   names: Callable[[], Sequence[str]],
   *,
   predicted: bool = False,
+  listed: bool = False,
 ) -> list[Sentence]:
   """The sentences of records, all of the kind of the first; see `read`.
 
@@ -86,6 +99,8 @@ def sentences(
     path: of their file, for messages.
     names: says what the numbers of `ner_tags` mean; none if it is not known.
     predicted: as of `read`.
+    listed: whether they are one list: the short export of Label Studio has no
+      key of its own.
 
   Raises:
     UserError: see `read`.
@@ -93,17 +108,19 @@ def sentences(
   rows = list(rows)
   first = rows[0][1] if rows else {}
   keys = set(first) if isinstance(first, dict) else set()
-  if "ner_tags" in keys and not (predicted and "predicted" in keys):
+  if annotation_tools.has_entities(first) or (
+    predicted and "predicted" in keys
+  ):
+    found = [records.sentence(r, w, predicted=predicted) for w, r in rows]
+  elif "ner_tags" in keys:
     return tagged_rows.sentences(rows, names)
-  if keys & annotation_tools.PRODIGY_KEYS:
+  elif keys & annotation_tools.PRODIGY_KEYS:
     accepted = (annotation_tools.prodigy(record, w) for w, record in rows)
     found = [sentence for sentence in accepted if sentence]
-  elif keys & annotation_tools.LABEL_STUDIO_KEYS:
+  elif keys & annotation_tools.LABEL_STUDIO_KEYS or listed:
     found = [annotation_tools.label_studio(record, w) for w, record in rows]
   else:
-    found = [
-      records.sentence(record, w, predicted=predicted) for w, record in rows
-    ]
+    found = [records.sentence(r, w, predicted=predicted) for w, r in rows]
   if not found:
     raise UserError(f"{path}: no sentence in it; give a file with annotations")
   return found
@@ -133,11 +150,7 @@ def _tasks(lines: Sequence[str], path: str | os.PathLike[str]) -> Rows:
     raise UserError(
       f"{path}: not JSON ({error}); export it again, or write one object a line"
     ) from None
-  # What has no keys of a tool is told what a record should be.
-  return [
-    (f"{path}: task {number}", annotation_tools.as_task(task))
-    for number, task in enumerate(tasks, start=1)
-  ]
+  return [(f"{path}: task {i}", task) for i, task in enumerate(tasks, start=1)]
 
 
 def _names(path: str | os.PathLike[str]) -> Sequence[str]:

@@ -4,7 +4,7 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from splitner_jax.data import jsonl, tagged_rows, tags
@@ -13,7 +13,6 @@ from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.extras import needed
 from splitner_jax.runtime.files import atomic_write
 from splitner_jax.runtime.json_text import parse
-from splitner_jax.runtime.types import Json
 
 _COLUMNS = ("tokens", "ner_tags", "text", "entities", "predicted", "pos")
 _METADATA = b"huggingface"
@@ -41,23 +40,31 @@ def read(
     UserError: it cannot be read, or a row is not as `jsonl.read` says.
   """
   rows, info = _rows(path)
-  found = ((f"{path}: row {n}", row) for n, row in enumerate(rows, start=1))
   return jsonl.sentences(
-    found,
+    rows,
     path,
     lambda: tagged_rows.names_of(info, str(path)),
     predicted=predicted,
   )
 
 
-def _rows(path: str | os.PathLike[str]) -> tuple[Iterator[Json], Any]:
-  """The rows of a file, their known columns only; and what it says of them."""
+def objects(path: str | os.PathLike[str]) -> jsonl.Rows:
+  """The rows of a file, as of `jsonl.objects`; their known columns only.
+
+  Raises:
+    UserError: it cannot be read.
+  """
+  return _rows(path)[0]
+
+
+def _rows(path: str | os.PathLike[str]) -> tuple[jsonl.Rows, Any]:
+  """The rows of a file, and what it says of their columns."""
   pyarrow_parquet = needed("pyarrow.parquet", "parquet", str(path))
   try:
     file = pyarrow_parquet.ParquetFile(path)
-    there = file.schema_arrow
-    columns = [name for name in there.names if name in _COLUMNS]
-    metadata = there.metadata or {}
+    schema = file.schema_arrow
+    columns = [name for name in schema.names if name in _COLUMNS]
+    metadata = schema.metadata or {}
     known = parse(metadata.get(_METADATA, b"{}"))
     table = file.read(columns)
   except FileNotFoundError:
@@ -70,16 +77,16 @@ def _rows(path: str | os.PathLike[str]) -> tuple[Iterator[Json], Any]:
   if not {"tokens", "text"} & set(columns):
     raise UserError(
       f"{path}: has neither a column 'tokens' nor 'text', but "
-      f"{', '.join(there.names)}; name them so"
+      f"{', '.join(schema.names)}; name them so"
     )
-  rows = (row for batch in table.to_batches(1_000) for row in batch.to_pylist())
+  # What is null is not there.
+  there = (
+    {key: value for key, value in row.items() if value is not None}
+    for batch in table.to_batches(1_000)
+    for row in batch.to_pylist()
+  )
   info = known.get("info") if isinstance(known, dict) else None
-  return map(_without_nothing, rows), info
-
-
-def _without_nothing(row: Json) -> Json:
-  """A row without the fields that are null in it."""
-  return {key: value for key, value in row.items() if value is not None}
+  return ((f"{path}: row {n}", row) for n, row in enumerate(there, 1)), info
 
 
 def write(path: str | os.PathLike[str], sentences: Sequence[Sentence]) -> None:

@@ -8,6 +8,7 @@ from splitner_jax.data.sentences import ScoredSpan, Sentence, Span
 from splitner_jax.evaluation import error_analysis, metrics, significance
 from splitner_jax.evaluation.tables import figures, markdown_table
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.runtime.files import read_lines
 from splitner_jax.runtime.types import Json
 
 _ROWS = {
@@ -71,11 +72,8 @@ def score_files(
   Raises:
     UserError: a file cannot be read, or they are not of the same sentences.
   """
-  if _is_one_column(gold, predicted) and gold_column == predicted_column:
-    raise UserError(
-      f"{predicted}: gold and predicted tags are in the same column of one "
-      "file; name the columns with --gold_column and --predicted_column"
-    )
+  if os.path.realpath(gold) == os.path.realpath(predicted):
+    _check_two_sides(gold, gold_column, predicted_column)
   wanted = formats.read(gold, word_column=word_column, tag_column=gold_column)
   found = formats.read(
     predicted,
@@ -97,10 +95,23 @@ def score_files(
   }
 
 
-def _is_one_column(gold: str, predicted: str) -> bool:
-  """Whether both are one file, of no format that has two sides."""
-  same = os.path.realpath(gold) == os.path.realpath(predicted)
-  return same and formats.scheme_of(gold) not in ("JSONL", "Parquet")
+def _check_two_sides(
+  path: str, gold_column: int, predicted_column: int
+) -> None:
+  """Raises UserError if one file has no predictions beside its gold."""
+  if formats.is_columns(path):
+    width = len(formats.first_row(read_lines(path)) or "?")
+    # Counted from either side; what is no column is told by who reads it.
+    if gold_column % width == predicted_column % width:
+      raise UserError(
+        f"{path}: gold and predicted tags are in the same column of one file; "
+        "name the columns with --gold_column and --predicted_column"
+      )
+  elif not formats.has_predictions(path):
+    raise UserError(
+      f"{path}: one file for both, without 'predicted' in each of its "
+      "records; give the predictions in a file of their own"
+    )
 
 
 def _check_same_sentences(
