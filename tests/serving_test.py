@@ -9,6 +9,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from starlette.datastructures import URL
+from starlette.requests import Request
 
 import splitner_jax
 from splitner_jax import SplitNER
@@ -333,9 +335,17 @@ def test_tokens():
       ), given
 
 
+def test_what_is_open_is_decided_by_what_is_routed(monkeypatch):
+  """Not by what a client says that its host is, of which a URL is made."""
+  monkeypatch.setattr(Request, "url", URL("/health"))
+  ner, _ = gated()
+  with running(ner, token="sesame") as found:
+    assert call(found.port, "/predict", {"text": "Ana"})[0] == 401
+
+
 def test_a_full_queue():
   ner, fake = gated(is_open=False)
-  with running(ner, Limits(requests=2, characters=100)) as found:
+  with running(ner, Limits(requests=2, characters=150)) as found:
     serving.wait_for(lambda: found.batcher.is_ready)
     asked = [serving.begin(found.port, {"text": "Ana " * 60})]
     serving.wait_for(fake.is_tagging.is_set)
@@ -344,6 +354,8 @@ def test_a_full_queue():
     status, body, headers = call(found.port, body={"text": "Bo " * 40})
     assert (status, body) == (429, {"detail": "the queue is full; come again"})
     assert headers["retry-after"] == "1"
+    # Empty texts are work, and answers, too.
+    assert call(found.port, body={"texts": [""] * 3})[0] == 429
     asked.append(serving.begin(found.port, {"text": "Cy"}))
     serving.wait_for(lambda: len(found.batcher) == 2)
     assert call(found.port, body={"text": "Di"})[0] == 429

@@ -244,7 +244,7 @@ class _Surround:
     exchange = _Exchange(receive, send, "expect" in Request(scope).headers)
     try:
       try:
-        if self._is_allowed(Request(scope)):
+        if path in self._open or self._has_token(Request(scope)):
           await self._app(scope, exchange.receive, exchange.send)
         else:
           refusal = HTTPException(
@@ -263,9 +263,9 @@ class _Surround:
       seconds = time.monotonic() - start
       self._service.metrics.count(route, exchange.status or _GONE, seconds)
 
-  def _is_allowed(self, request: Request) -> bool:
+  def _has_token(self, request: Request) -> bool:
     token = self._service.token
-    if not token or request.url.path in self._open:
+    if not token:
       return True
     given = request.headers.get("authorization", "").encode("latin-1")
     scheme, _, value = given.partition(b" ")

@@ -23,6 +23,8 @@ _TURN = 100
 _PATIENCE = 8
 # Batches that the pace is a mean of, about.
 _PACES = 8
+# Characters that a text counts as at least: its answer takes memory too.
+_LEAST_SIZE = 64
 
 
 class FullError(Exception):
@@ -60,7 +62,8 @@ class Limits:
       new ones keep coming it waits for them, an eighth of the time that the
       last batch took at most.
     requests: that may wait.
-    characters: that may wait; a single request may have more.
+    characters: that may wait, each text counting as 64 at least; a single
+      request may have more.
   """
 
   batch_words: int = 2000
@@ -109,10 +112,15 @@ class Job:
     self.answer: Future[list[Found]] = Future()
     self.characters = sum(map(len, texts))
     self.texts = texts
-    self._found = [Found() for _ in texts]
+    self._found: dict[int, Found] = {}
     self._pieces = self._split(ner)
     self._next: _Piece | None = None
     self.has_more = True
+
+  @property
+  def size(self) -> int:
+    """Characters that it counts as in the queue."""
+    return max(self.characters, _LEAST_SIZE * len(self.texts))
 
   def _split(self, ner: SplitNER) -> Iterator[_Piece]:
     """The sentences of each text, and nothing at its end."""
@@ -145,7 +153,7 @@ class Job:
   def add(self, piece: _Piece, mentions: Iterable[Explained]) -> None:
     """Takes what was found in a sentence."""
     i, words = piece
-    text, found = self.texts[i], self._found[i]
+    text, found = self.texts[i], self._found.setdefault(i, Found())
     found.sentences.append(words)
     for (first, end, label, score), steps in mentions:
       a, b = words[first].start, words[end - 1].end
@@ -155,7 +163,8 @@ class Job:
   def finish(self) -> None:
     """Answers, if anyone still waits."""
     if self.answer.set_running_or_notify_cancel():
-      self.answer.set_result(self._found)
+      indices = range(len(self.texts))
+      self.answer.set_result([self._found.get(i, Found()) for i in indices])
 
   def fail(self, error: Exception) -> None:
     """Answers with an error, if anyone still waits."""
@@ -228,9 +237,9 @@ class Batcher:
     with self._changed:
       if not self.is_ready:
         raise ClosedError
-      characters = job.characters + sum(j.characters for j in self._waiting)
+      size = job.size + sum(other.size for other in self._waiting)
       too_many = len(self._waiting) >= self._limits.requests
-      too_long = self._waiting and characters > self._limits.characters
+      too_long = self._waiting and size > self._limits.characters
       if too_many or too_long:
         raise FullError
       self._waiting.append(job)
