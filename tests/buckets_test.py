@@ -209,9 +209,9 @@ def test_a_seed_that_is_done_is_not_run_again(storage) -> None:
     pytest.raises(KeyboardInterrupt),
     buckets.opened(_PLACE) as (folder, mirror),
   ):
-    seeds.run(config, folder, "aaaa", run_one, mirror)
+    seeds.run(config, folder, "aaaa", {}, run_one, mirror)
   with buckets.opened(_PLACE) as (folder, mirror):
-    result = seeds.run(config, folder, "aaaa", run_one, mirror)
+    result = seeds.run(config, folder, "aaaa", {}, run_one, mirror)
   assert started == [1, 2, 2]
   assert result["seeds"] == [1, 2]
   assert {

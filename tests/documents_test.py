@@ -175,6 +175,15 @@ def test_broken_columns(data: bytes, contents: list, error: str):
   assert [str(e).startswith(error) for e in errors] == [True]
 
 
+@pytest.mark.parametrize("column", [2, 5, -3])
+def test_a_column_that_is_not_there(column: int):
+  errors: list[UserError] = []
+  rows = read_rows(lines(b"a O\n"), "x.tsv", errors.append, word_column=column)
+  assert not [*rows]
+  said = f"x.tsv:1: 2 columns, and no column {column}; check the separator"
+  assert str(errors[0]).startswith(said)
+
+
 def test_broken_lines_are_told_with_their_number():
   data = b'{"text": "a"}\n{"text": \n[1]\n{"text": 3}\n{"x": 3}\n'
   data += b'{"tokens": ["a", ""]}\n{"text": "\xff"}\n{"text": "b"}\n'

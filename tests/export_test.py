@@ -1,5 +1,7 @@
 """Encoders of a finished run, written for transformers."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -50,4 +52,8 @@ def test_a_run_that_is_not_there(workdir, tmp_path):
     export.export(workdir, "detector", str(workdir))
   with pytest.raises(UserError, match="no tagger, only detector, classifier"):
     export.export(workdir, "tagger", str(tmp_path / "encoder"))
+  # Its model is in no hub either.
+  shutil.copy(workdir / "config.json", tmp_path)
+  with pytest.raises(UserError, match="no folder 'model' yet; let the run"):
+    export.export(tmp_path, "detector", str(tmp_path / "encoder"))
   assert not (tmp_path / "encoder").exists()

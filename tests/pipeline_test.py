@@ -14,6 +14,7 @@ from splitner_jax.evaluation.thresholds import Thresholds
 from splitner_jax.inference import model_folder
 from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.inputs.examples import Example, Examples
+from splitner_jax.runtime import buckets, files
 from splitner_jax.runtime.compilation import compile_clock
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.tasks.decoding import Decoding
@@ -119,6 +120,11 @@ def test_entities_of_some_types():
     ner.predict(text, labels=["name", "city"])
 
 
+def test_a_stream_of_a_single_string_is_one_text():
+  ner, _ = fake()
+  assert list(ner.stream("so Ana Bo left")) == ner.predict("so Ana Bo left")
+
+
 def test_a_stream_reads_ahead_by_a_bounded_amount():
   ner, capitals = fake(seconds=0.1)
   read = 0
@@ -219,6 +225,21 @@ def test_save_and_load(
   loaded = SplitNER.from_pretrained(str(tmp_path / "model"))
   assert loaded.labels == tiny_system.TYPES
   assert loaded.predict(TEXTS[0]) == ner.predict(TEXTS[0])
+
+
+def test_the_folder_of_a_user(
+  ner: SplitNER, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+  """What no shell has expanded is none of the name ~."""
+  monkeypatch.setenv("HOME", str(tmp_path / "home"))
+  monkeypatch.chdir(tmp_path)
+  ner.save_pretrained("~/model")
+  assert SplitNER.from_pretrained("~/model").labels == tiny_system.TYPES
+  files.atomic_write("~/a.txt", ["a"])
+  with buckets.opened("~/run") as (folder, _):
+    assert folder == tmp_path / "home" / "run"
+  assert {x.name for x in (tmp_path / "home").iterdir()} == {"a.txt", "model"}
+  assert [x.name for x in tmp_path.iterdir()] == ["home"]
 
 
 def test_push_to_hub(ner: SplitNER, monkeypatch: pytest.MonkeyPatch):

@@ -271,6 +271,15 @@ def test_seeds(session_cache, tmp_path, capsys):
   (tmp_path / "run" / "seed-5" / "report.json").unlink()
   assert run.run(config, tmp_path / "run") == result
   assert old.stat().st_mtime_ns == before
+  # Nor are seeds of other weights put beside those that are done.
+  weights = session_cache / "variants" / "backbone" / "model.safetensors"
+  was = weights.read_bytes()
+  try:
+    weights.write_bytes(was[:-1] + bytes([was[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"another run \(sources\.tagger is"):
+      run.run(config, tmp_path / "run")
+  finally:
+    weights.write_bytes(was)
   of_seed = ConfigDict(each[0]["config"])
   content = each[0]["corpus"]["content_hash"]
   assert seeds._finished(of_seed, folder, content, DISK)

@@ -1,5 +1,6 @@
 """Training that begins with an earlier model."""
 
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from splitner_jax.data.sentences import Sentence
 from splitner_jax.experiment import warm_start
 from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.runtime import devices
@@ -64,6 +66,25 @@ def test_labels_that_both_have_are_taken_over(
     np.testing.assert_array_equal(value, _flat(model.params["detector"])[name])
 
 
+def _of_tags(folder: pathlib.Path, *tags: str) -> NerModel:
+  sentence = Sentence(("a",) * len(tags), pos=tags)
+  return tiny_system.make(folder, features="pos", sentences=[sentence])
+
+
+def test_parts_of_speech_that_both_have_are_taken_over(tmp_path: pathlib.Path):
+  """VERB, whose place is another one; ADP is new."""
+  before = _of_tags(tmp_path / "a", "ADJ", "NOUN", "VERB")
+  other = _of_tags(tmp_path / "b", "ADJ", "ADP", "VERB", "X")
+  other = dataclasses.replace(
+    other, params=jax.tree.map(lambda x: np.asarray(x) + 1, other.params)
+  )
+  found = _fill(before, other, "detector")["pos/embedding"]
+  table = _flat(before.params["detector"])["pos/embedding"]
+  fresh = _flat(other.params["detector"])["pos/embedding"]
+  expected = [table[0], table[1], fresh[2], table[3], fresh[4]]
+  np.testing.assert_array_equal(found, expected)
+
+
 def test_a_feature_that_is_new_begins_anew(
   model: NerModel, tmp_path: pathlib.Path, caplog
 ):
@@ -81,6 +102,7 @@ def test_a_feature_that_is_new_begins_anew(
     expected = fresh[name] if new else before[name]
     np.testing.assert_array_equal(value, expected, err_msg=name)
   assert "new labels: none; new parameters: char/cnn/" in caplog.text
+  assert ", classifier/kernel, " in caplog.text
 
 
 def test_another_encoder_is_refused(model: NerModel, tmp_path: pathlib.Path):

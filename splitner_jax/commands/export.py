@@ -51,6 +51,10 @@ def export(workdir: pathlib.Path, task: str, output: str) -> None:
     raise UserError(
       f"{path}: is no config of a training run; give the folder of a run"
     ) from e
+  if not (workdir / "model").is_dir():  # Or it would be looked for in a hub.
+    raise UserError(
+      f"--workdir: {workdir} has no folder 'model' yet; let the run finish"
+    )
   trained = model_folder.load(str(workdir / "model"))
   if task not in trained.params:
     raise UserError(

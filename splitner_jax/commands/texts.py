@@ -50,8 +50,16 @@ def check_flags() -> None:
   """Raises UserError without a model, or if the output cannot be a file."""
   if not flags.FLAGS.model:
     raise UserError("--model is missing; give the folder `model` of a run")
-  if pathlib.Path(flags.FLAGS.output).is_dir():
-    raise UserError(f"--output: {flags.FLAGS.output} is a folder; give a file")
+  output = flags.FLAGS.output
+  try:
+    is_folder = pathlib.Path(output).is_dir()
+  except OSError as error:
+    raise UserError(
+      f"--output: {output} cannot be looked at ({error.strerror}); choose "
+      "another place"
+    ) from None
+  if is_folder:
+    raise UserError(f"--output: {output} is a folder; give a file")
 
 
 def given() -> Given:

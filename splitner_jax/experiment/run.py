@@ -70,7 +70,8 @@ def run(
       return _run_one(config, experiment, workdir, mirror)
 
   if parse_seeds(config.seeds):
-    return seeds.run(config, workdir, content_hash, run_one, mirror)
+    sources = prepare(config, corpus).sources
+    return seeds.run(config, workdir, content_hash, sources, run_one, mirror)
   return run_one(config, workdir)
 
 

@@ -27,6 +27,7 @@ def run(
   config: ConfigDict,
   workdir: pathlib.Path,
   content_hash: str,
+  sources: Json,
   run_one: RunOne,
   mirror: buckets.Mirror = buckets.DISK,
 ) -> Json:
@@ -36,13 +37,14 @@ def run(
     config: with `seeds`.
     workdir: gets the summary as report.json and report.md.
     content_hash: of the corpus.
+    sources: see `Experiment`; those of all seeds.
     run_one: the run of one seed.
     mirror: of the workdir.
 
   Returns:
     What stands in WORKDIR/report.json; see `summary`.
   """
-  with locked(config, workdir, content_hash, mirror=mirror):
+  with locked(config, workdir, content_hash, sources, mirror):
     results = []
     for seed in parse_seeds(config.seeds):
       one = copy.deepcopy(config)

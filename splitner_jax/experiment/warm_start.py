@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 # The last layer: a column for each label.
 _HEAD = ("classifier",)
+# A row for each part of speech; the first is of all others.
+_POS = ("pos", "embedding")
 
 
 def load(folder: str, kind: str) -> NerModel:
@@ -42,8 +44,9 @@ def fill(params: Tree, task: AnyTask, model: NerModel) -> Tree:
     params: of the task, as it would start without the model.
     task: of the same name as the model's.
     model: whose parameters are taken: all of the encoder, and all else that has
-      the same shape. Of the last layer the labels that both tasks have; a type
-      that is new begins as it would without the model.
+      the same shape. Of the last layer the labels that both tasks have, and of
+      the parts of speech those; what is new begins as it would without the
+      model.
 
   Raises:
     UserError: the encoders differ.
@@ -60,9 +63,13 @@ def fill(params: Tree, task: AnyTask, model: NerModel) -> Tree:
   for path, value in traverse_util.flatten_dict(params).items():
     value = np.array(value)
     other = found.get(path)
-    if path[:1] == _HEAD and other is not None:
-      value = _shared_labels(value, other, task.logit_names, before.logit_names)
-    elif other is not None and other.shape == value.shape:
+    if other is None:
+      new.add("/".join(path))
+    elif path[:1] == _HEAD and other.shape[:-1] == value.shape[:-1]:
+      _take(value, other, task.logit_names, before.logit_names)
+    elif path == _POS and other.shape[1] == value.shape[1]:
+      _take(value.T, other.T, *map(_parts_of_speech, (task, before)))
+    elif other.shape == value.shape:
       value = other
     else:
       new.add("/".join(path))
@@ -78,19 +85,20 @@ def fill(params: Tree, task: AnyTask, model: NerModel) -> Tree:
   return traverse_util.unflatten_dict(filled)
 
 
-def _shared_labels(
+def _take(
   value: np.ndarray,
   other: np.ndarray,
-  labels: Sequence[str],
-  other_labels: Sequence[str],
-) -> np.ndarray:
-  """`value`, [..., C], with the columns of labels that `other` has too."""
-  if value.shape[:-1] != other.shape[:-1]:
-    return value
-  for i, label in enumerate(labels):
-    if label in other_labels:
-      value[..., i] = other[..., other_labels.index(label)]
-  return value
+  names: Sequence[str],
+  other_names: Sequence[str],
+) -> None:
+  """Writes into `value`, [..., C], the columns that `other` has by name."""
+  for i, name in enumerate(names):
+    if name in other_names:
+      value[..., i] = other[..., other_names.index(name)]
+
+
+def _parts_of_speech(task: AnyTask) -> Sequence[str]:
+  return ("", *task.describe()["pos_tags"])
 
 
 def _sizes(task: AnyTask) -> Json:

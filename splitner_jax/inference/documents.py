@@ -352,6 +352,11 @@ def _read_columns(
           f"{where}: last column {fields[-1]!r} is neither O nor PREFIX-TYPE, "
           "as in the other rows; mend it"
         )
+      if not -count <= word_column < count:
+        raise UserError(
+          f"{where}: {count} columns, and no column {word_column}; check the "
+          "separator and --word_column"
+        )
       check_word(word, where)
       words.append(word)
     except UserError as e:

@@ -90,7 +90,7 @@ def save(folder: str | os.PathLike[str], model: NerModel) -> None:
 
 def _place(name: str | os.PathLike[str]) -> pathlib.Path:
   """Where a folder is; of a link its target, which may be on another disk."""
-  path = os.path.abspath(name)
+  path = os.path.abspath(os.path.expanduser(name))
   return pathlib.Path(os.path.realpath(path) if os.path.islink(path) else path)
 
 

@@ -260,8 +260,6 @@ class SplitNER:
       UserError: a text is no string and no list of words, or what
         `check_choice` and the model's types say of the choice.
     """
-    if isinstance(texts, str):
-      texts = [texts]
     return list(
       self.stream(
         texts, batch_size=batch_size, threshold=threshold, labels=labels
@@ -280,6 +278,8 @@ class SplitNER:
 
     Texts are asked for in the caller's thread, some thousand words ahead.
     """
+    if isinstance(texts, str):
+      texts = [texts]
     _check_batch_size(batch_size)
     check_choice(threshold, labels)
     if labels is not None:

@@ -170,7 +170,7 @@ def opened(workdir: str) -> Iterator[tuple[pathlib.Path, Mirror]]:
   """
   check(workdir)
   if not _SCHEME.match(workdir):
-    yield pathlib.Path(workdir), DISK
+    yield pathlib.Path(os.path.expanduser(workdir)), DISK
     return
   for module in ("gcsfs", "google.cloud.storage"):
     extras.needed(module, "gcs", f"--workdir {workdir}")

@@ -228,7 +228,7 @@ def _target(path: str | os.PathLike[str]) -> pathlib.Path | int:
   Raises:
     OSError: symbolic links lead in a circle.
   """
-  place = os.path.abspath(path)
+  place = os.path.abspath(os.path.expanduser(path))
   for _ in range(_MOST_LINKS):
     # Not the path as a whole: of a descriptor it would give the file behind.
     folder, name = os.path.split(place)
