@@ -101,7 +101,8 @@ def differences_to(
       f"## Differences to {RUNS[base].title}",
       markdown_table(rows, left=2),
       "Of the same seeds; the interval is of the difference on test, of a "
-      "paired bootstrap of the sentences over the pooled seeds.",
+      "paired bootstrap of the sentences over the pooled seeds; what other "
+      "seeds would change is not in it.",
     ]
 
   return section

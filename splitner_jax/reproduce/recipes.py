@@ -118,12 +118,6 @@ RUNS: dict[str, Run] = {
       ("affix", "both, prefixes and suffixes", "both+affix"),
       ("capitals", "both, capitals of the sentence", "both+capitals"),
       ("gazetteer", "both, gazetteer of training mentions", "both+gazetteer"),
-      (
-        "capitals_gazetteer",
-        "both, capitals, gazetteer",
-        "both+capitals+gazetteer",
-      ),
-      ("all_features", "all of these", "both+affix+capitals+gazetteer"),
     )
   },
   "finer": Run(
