@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from splitner_jax.inputs import patterns, text_tables
-from splitner_jax.inputs.text_tables import SHORT_WIDTH, Alphabet
+from splitner_jax.inputs.text_tables import SHORT_WIDTH, Alphabet, TableRows
 
 _SHORT = ["a", "Is", "IL-2", "x" * SHORT_WIDTH, "", "B2", "p53", "[CLS]", "é"]
 _LONG = ["internationalisation", "123456789", "x" * 40, "A-1-B-2-C-3"]
@@ -71,6 +71,24 @@ def test_texts_of_the_reference() -> None:
   # What is left out does not make a text long.
   assert not characters.is_long.any()
   assert not of_texts.is_long.any()
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_tables_of_training_and_of_inference_are_alike(reference: bool) -> None:
+  # Those at the end begin with what the reference leaves out.
+  others = ["é" * 33 + "abc", "é" * 33 + "abd", "aé" * 20]
+  texts = list(dict.fromkeys([*_TEXTS, *others]))
+  alphabet = text_tables.character_alphabet(texts, reference)
+  table = TableRows("char", len(texts), (4, 4), reference)
+  rows, fills = table.find(np.arange(len(texts)), texts)
+  found = np.zeros((len(texts), patterns.MAX_CHARACTERS), np.int32)
+  for fill in fills:
+    short, long = fill["short"], fill["long"]
+    padded = np.zeros((len(short), patterns.MAX_CHARACTERS), np.int32)
+    padded[:, :SHORT_WIDTH] = short
+    used = fill["rows"] < len(texts)
+    found[fill["rows"][used]] = np.concatenate([padded, long])[used]
+  assert found[rows].tolist() == alphabet.ids.tolist()
 
 
 def test_no_texts() -> None:

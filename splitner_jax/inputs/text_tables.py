@@ -167,8 +167,10 @@ class TableRows:
     self._key: Callable[[str], str]
     self._ids: Callable[[str], Sequence[int]]
     if name == "char":
-      # What is beyond makes no difference.
-      self._key = lambda text: text[: patterns.MAX_CHARACTERS]
+      # What is beyond makes no difference; unless characters before it are
+      # left out, which is known of the whole text alone.
+      end = None if reference else patterns.MAX_CHARACTERS
+      self._key = lambda text: text[:end]
       self._ids = lambda key: patterns.character_ids(key, reference)
     else:
       self._key = lambda text: patterns.pattern(text, reference)
