@@ -117,6 +117,18 @@ def test_the_page(folder: pathlib.Path) -> None:
   assert "unseen" not in text
 
 
+def test_a_type_that_would_end_a_cell(tmp_path: pathlib.Path) -> None:
+  for name in ("gold.tsv", "said.tsv"):
+    (tmp_path / name).write_text("Ada\tB-A|B\nlives\tO\n\n")
+  files = [str(tmp_path / name) for name in ("gold.tsv", "said.tsv")]
+  text = scores.markdown(scores.score_files(*files))
+  [head] = [x for x in text.splitlines() if x.startswith("| type")]
+  [row] = [x for x in text.splitlines() if x.startswith("| A")]
+  assert row.startswith("| A\\|B |")
+  # In Markdown a bar behind a backslash is text.
+  assert row.replace("\\|", "").count("|") == head.count("|")
+
+
 def test_columns_are_chosen(folder: pathlib.Path) -> None:
   path = str(folder / "run.tsv")
   found = scores.score_files(path, path, gold_column=1)

@@ -10,6 +10,8 @@ def figures(scores: Mapping[str, float]) -> list[str]:
 
 def markdown_table(rows: list[list[str]], left: int) -> str:
   """An aligned table: the first row is the head, `left` columns are text."""
+  # The names of types are any text, also one that would end a cell.
+  rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
   widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
 
   def line(row: list[str]) -> str:
