@@ -207,6 +207,22 @@ def test_one_sentence_for_dev_at_least(tmp_path: pathlib.Path) -> None:
   assert (len(corpus.train), len(corpus.dev)) == (1, 1)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_dev_has_a_mention(tmp_path: pathlib.Path, seed: int) -> None:
+  with_none = [f"it\tO\nrains{i}\tO\n" for i in range(9)]
+  # The first mention has to stay, the next are three of a text, too many.
+  first = ["Oslo\tB-LOC\n", "Bo\tB-PER\n", "Bo\tB-PER\n", "Bo\tB-PER\n"]
+  path = write(tmp_path, "\n".join([*first, "Cy\tB-PER\n", *with_none]))
+  corpus = corpora.from_files(path, None, None, dev_fraction=0.15, seed=seed)
+  assert len(corpus.dev) == 2
+  assert "Cy" in [row.text for row in corpus.dev]
+  # And it may be no more than one.
+  path = write(tmp_path, "\n".join([*first[1:2], "Cy\tB-PER\n", *with_none]))
+  corpus = corpora.from_files(path, None, None, dev_fraction=0.5, seed=seed)
+  assert len(corpus.dev) == 6
+  assert sum(len(row.spans) for row in corpus.dev) == 1
+
+
 def _message(*paths: Any, **kwargs: Any) -> str:
   with pytest.raises(UserError) as caught:
     corpora.from_files(*paths, **kwargs)
@@ -246,7 +262,11 @@ def test_fraction_out_of_range(files: list[str], fraction: float) -> None:
 def test_nothing_can_leave_train(tmp_path: pathlib.Path) -> None:
   path = write(tmp_path, "Bo\tB-PER\n\nBo\tB-PER\n")
   message = _message(path, None, None, dev_fraction=0.5)
-  assert message.startswith(f"{path}: no sentence can leave it for dev")
+  assert message.startswith(f"{path}: no sentence with a mention can leave it ")
+  # Others could, but could choose no epoch.
+  path = write(tmp_path, "Bo\tB-PER\n\nran\tO\n\nsat\tO\n")
+  message = _message(path, None, None, dev_fraction=0.5)
+  assert message.startswith(f"{path}: no sentence with a mention can leave it ")
 
 
 def test_files_that_are_not_there(
@@ -294,7 +314,15 @@ def test_no_mention_in_train(files: list[str], tmp_path: pathlib.Path) -> None:
   path = write(tmp_path, "Bo\tO\nran\tO\n", "x.tsv")
   assert _message(path, files[1], None).startswith(f"{path}: no mention in it")
   message = _message(path, None, None, dev_fraction=0.5)
-  assert message.startswith(f"{path}: no mention in it")
+  assert message.startswith(f"{path}: no mention in it, nothing to learn from")
+
+
+def test_no_mention_in_dev(files: list[str], tmp_path: pathlib.Path) -> None:
+  path = write(tmp_path, "Bo\tO\nran\tO\n", "x.tsv")
+  message = _message(files[0], path, None)
+  assert message.startswith(f"{path}: no mention in it, nothing to choose the ")
+  # To score on it is only of little use.
+  assert corpora.from_files(*files[:2], path).test[0].spans == ()
 
 
 def test_broken_file_is_the_readers_error(

@@ -30,8 +30,8 @@ def from_files(
     dev: the file that chooses the best epoch.
     test: the file to score on; None leaves the split empty.
     dev_fraction: without a dev file, dev takes this share of the sentences of
-      train, at most 0.5. Sentences of equal text stay on one side, and every
-      type stays in train.
+      train, at most 0.5, and at least one with a mention. Sentences of equal
+      text stay on one side, and every type stays in train.
     seed: with a sentence's text alone, decides what dev takes.
     tag_column: where the tag is in files of columns; negative numbers count
       from the last column.
@@ -40,7 +40,8 @@ def from_files(
 
   Raises:
     UserError: files or fields are missing, contradict each other or are not
-      well-formed, train has no mention, or lacks a type of dev or test.
+      well-formed, train or dev has no mention, or train lacks a type of dev or
+      test.
   """
   if not train:
     raise UserError("config.data.train: not set; name the file to train on")
@@ -73,11 +74,16 @@ def from_files(
       word_column=word_column,
       pos_column=pos_column,
     )
-  if not any(row.spans for row in splits["train"]):
-    raise UserError(
-      f"{paths['train']}: no mention in it, nothing to learn from; check that "
-      "it is annotated, and its tag column"
-    )
+  needed = {
+    "train": "nothing to learn from",
+    "dev": "nothing to choose the best epoch by",
+  }
+  for split, use in needed.items():
+    if split in paths and not _mentions(splits[split]):
+      raise UserError(
+        f"{paths[split]}: no mention in it, {use}; check that it is annotated, "
+        "and its tag column"
+      )
   if not dev:
     splits["train"], splits["dev"] = _carve(
       splits["train"], dev_fraction, seed, paths["train"]
@@ -105,29 +111,42 @@ def _carve(
   """Splits train into train and dev, both in the order of the file."""
 
   def place(text: str) -> bytes:
-    # Not a shuffle: a sentence that is added to train moves no other one.
+    # Not a shuffle: another order of the file changes nothing, and a sentence
+    # that is added to it moves few others.
     return hashlib.sha256(f"{seed}\0{text}".encode()).digest()
 
   groups: dict[str, list[Sentence]] = {}
   for row in rows:
     groups.setdefault(row.text, []).append(row)
+  mentions = {text: _mentions(group) for text, group in groups.items()}
   wanted = max(1, round(fraction * len(rows)))
-  left = _mentions(rows)
-  texts: set[str] = set()
-  taken = 0
-  for text in sorted(groups, key=place):
-    group = groups[text]
-    mentions = _mentions(group)
-    fits = taken + len(group) <= wanted
-    if fits and all(left[label] > n for label, n in mentions.items()):
-      texts.add(text)
-      taken += len(group)
-      left -= mentions
-  if not texts:
-    raise UserError(
-      f"{path}: no sentence can leave it for dev, as each type must stay in "
-      "train; add sentences, or name a file in config.data.dev"
-    )
+
+  def may_leave(text: str, left: Counter[str], room: int) -> bool:
+    stays = all(left[label] > n for label, n in mentions[text].items())
+    return len(groups[text]) <= room and stays
+
+  def taken(order: Iterable[str]) -> set[str]:
+    left, room, texts = _mentions(rows), wanted, set[str]()
+    for text in order:
+      if may_leave(text, left, room):
+        texts.add(text)
+        room -= len(groups[text])
+        left -= mentions[text]
+    return texts
+
+  order = sorted(groups, key=place)
+  texts = taken(order)
+  if not any(mentions[text] for text in texts):
+    # None of the few that came first; then one of those that have some does.
+    total = _mentions(rows)
+    able = [t for t in order if mentions[t] and may_leave(t, total, wanted)]
+    if not able:
+      raise UserError(
+        f"{path}: no sentence with a mention can leave it for dev, as each "
+        "type must stay in train; add sentences, or name a file in "
+        "config.data.dev"
+      )
+    texts = taken(dict.fromkeys([able[0], *order]))
   return (
     [row for row in rows if row.text not in texts],
     [row for row in rows if row.text in texts],
