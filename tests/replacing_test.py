@@ -35,11 +35,13 @@ def test_all_mentions_are_replaced():
       (Span(1, 2, "person"), Span(3, 5, "place")),
       ("x", "P3", "x", "A", "N", "."),
       "file:1",
+      is_copy=True,
     ),
     Sentence(
       ("Ada", "Bo", "saw", "Ur"),
       (Span(0, 2, "person"), Span(3, 4, "place")),
       ("P1", "P2", "x", "N"),
+      is_copy=True,
     ),
   ]
   assert LabelScheme("BIOE").encode([Span(1, 2, ""), Span(3, 5, "")], 6) == [

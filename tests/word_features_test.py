@@ -21,6 +21,7 @@ from splitner_jax.tasks import TokenTask
 from splitner_jax.tasks.from_settings import parse_features, span_detection
 from splitner_jax.tasks.tokens import LABELS_ON
 from splitner_jax.training.cross_fitting import cross_fitted, with_false_spans
+from splitner_jax.training.replacing import with_replaced
 from tests import tiny, tiny_system, tiny_tasks
 
 
@@ -172,6 +173,38 @@ def test_numbers_are_at_the_targets(
       expected += rows
     assert examples.words is not None
     assert examples.words.tolist() == [list(row) for row in expected]
+
+
+def test_copies_with_other_mentions_are_not_counted(
+  tokenizer: Tokenizer,
+) -> None:
+  """What they have was counted elsewhere: there is nothing to leave out."""
+  rows = [
+    _sentence("Apple rose", "Apple"),
+    *(_sentence(f"{word} apple fell") for word in ("an", "the", "my")),
+    _sentence("shares of Ford and Oslo fell", "Ford", "Oslo"),
+    _sentence("shares of Ford and Ford fell", "Ford"),
+  ]
+  task = span_detection(
+    tiny_tasks.settings("detector", features="capitals+gazetteer"),
+    tiny_tasks.ENCODER,
+    tokenizer,
+    sentences=rows,
+  )
+  copies = with_replaced(rows, 1.0, 0)[len(rows) :]
+  assert len(copies) == 3
+  learnt, _ = task.encode([*rows, *copies], training=True)
+  read, _ = task.encode(copies)
+  assert learnt.words is not None
+  assert read.words is not None
+  of_copies = learnt.words[-len(read.words) :]
+  assert of_copies.tolist() == read.words.tolist()
+  assert np.all((of_copies > 0) & (of_copies < task.model.word_sizes))
+  # The others are, as without copies.
+  alone, _ = task.encode(rows, training=True)
+  assert alone.words is not None
+  assert learnt.words[: len(alone.words)].tolist() == alone.words.tolist()
+  assert alone.words.tolist() != task.encode(rows)[0].words.tolist()
 
 
 def test_numbers_in_windows(tokenizer: Tokenizer) -> None:

@@ -34,12 +34,15 @@ class Sentence:
     spans: gold mentions, sorted by start, never overlapping.
     pos: part-of-speech tag of each word where the data has them, else empty.
     source: where it came from, `file:line` of its first word, for messages.
+    is_copy: whether it is another sentence's copy with other mentions, made to
+      be trained on.
   """
 
   words: tuple[str, ...]
   spans: tuple[Span, ...] = ()
   pos: tuple[str, ...] = ()
   source: str = ""
+  is_copy: bool = dataclasses.field(default=False, kw_only=True)
 
   @property
   def text(self) -> str:

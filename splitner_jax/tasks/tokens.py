@@ -154,7 +154,7 @@ class TokenTask:
       sentences: any number.
       training: whether they are to be trained on.
       counted: whether they are of the training split, trained on or not; see
-        `WordFeature.numbers`.
+        `WordReading.add`.
 
     Returns:
       An example for each sentence and question, more if the sentence is long;

@@ -64,6 +64,7 @@ def with_replaced(
       words=(*words, *sentence.words[at:]),
       pos=(*pos, *sentence.pos[at:]),
       spans=tuple(spans),
+      is_copy=True,
     )
 
   copies = map(copy, sentences)

@@ -119,7 +119,7 @@ class WordReading:
       sentences: any number.
       word_of: int[T] which word a token is of, counted through all sentences;
         -1: of none.
-      counted: see `WordFeature.numbers`.
+      counted: see `WordFeature.numbers`; copies never are.
 
     Raises:
       UserError: a sentence has no parts of speech, and they are read.
@@ -133,7 +133,10 @@ class WordReading:
         sum(row, ())
         for s in sentences
         for row in zip(
-          *(f.numbers(s, counted=counted) for f in self.features.values()),
+          *(
+            f.numbers(s, counted=counted and not s.is_copy)
+            for f in self.features.values()
+          ),
           strict=True,
         )
       ]
