@@ -9,6 +9,7 @@ from splitner_jax.inputs.packing import num_tokens, split_layout
 from splitner_jax.runtime import devices
 from splitner_jax.training import loop, losses
 from splitner_jax.training.checkpoints import Checkpoints
+from splitner_jax.training.step import make_step
 from tests import random_examples, tiny_training
 from tests.tiny_training import Task, settings
 
@@ -143,7 +144,7 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
 def test_each_shape_is_traced_once(tmp_path, monkeypatch):
   """And replicas stay equal."""
   traces: collections.Counter = collections.Counter()
-  make_step, compile_step = loop.make_step, devices.compile_step
+  compile_step = devices.compile_step
 
   def traced(model, layout, *args):
     step = make_step(model, layout, *args)
@@ -164,7 +165,7 @@ def test_each_shape_is_traced_once(tmp_path, monkeypatch):
 
     return checked_step
 
-  monkeypatch.setattr(loop, "make_step", traced)
+  monkeypatch.setattr("splitner_jax.training.setup.make_step", traced)
   monkeypatch.setattr(devices, "compile_step", checked)
   task = Task([1.0, 2.0], ("char",), lengths=[8] * 40 + [128])
   _, progress = tiny_training.run(task, tmp_path, epochs=2)

@@ -27,7 +27,8 @@ from splitner_jax.models import features, lstm
 from splitner_jax.models.bert import BertConfig
 from splitner_jax.models.heads import PooledClassifier, TokenClassifier
 from splitner_jax.runtime import devices, processes
-from splitner_jax.training import loop, losses, optimizer
+from splitner_jax.training import losses, optimizer
+from splitner_jax.training.setup import Setup
 from splitner_jax.training.step import BACKBONE, TrainState, split
 from tests import random_examples
 
@@ -85,14 +86,14 @@ TASKS = {
 }
 
 
-def setup(task, transform=None) -> loop.Setup:
-  """What `loop.prepare` makes, with layouts of these tests."""
+def setup(task, transform=None) -> Setup:
+  """What `prepare` makes, with layouts of these tests."""
   pooled = isinstance(task.model, PooledClassifier)
   examples = random_examples.make(_LENGTHS, one_target=pooled)
   text_keys = TextKeys(examples, task.features, False)
   shape = random_examples.shape(task.layout)
   packer = Packer(examples.lengths, examples.target_counts, [shape], text_keys)
-  return loop.Setup(
+  return Setup(
     task,
     Plan(packer, len(examples), 0, (shape,), 0.0, 0.0),
     Batcher(
@@ -113,7 +114,7 @@ def setup(task, transform=None) -> loop.Setup:
   )
 
 
-def batches(setup: loop.Setup) -> Iterator[Batch]:
+def batches(setup: Setup) -> Iterator[Batch]:
   """The same examples in the same rows, however many devices there are."""
   for epoch in range(setup.epochs):
     for batch, _ in setup.batches(epoch):

@@ -25,7 +25,7 @@ from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.topologies import Slice
 from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.throughput import hlo
-from splitner_jax.training import loop
+from splitner_jax.training.setup import prepare
 
 log = logging.getLogger(__name__)
 
@@ -199,7 +199,7 @@ def training(
   if batch_size is not None:
     settings = ConfigDict(settings)
     settings.batch_size = batch_size
-  setup = loop.prepare(part.task, settings, experiment.corpus.train)
+  setup = prepare(part.task, settings, experiment.corpus.train)
   batch, _ = next(setup.batches(0))
   step: Any = devices.compile_step(setup.make_step(batch.layout))
   state = jax.eval_shape(setup.init_state)

@@ -17,7 +17,7 @@ from splitner_jax.tasks import TokenTask
 from splitner_jax.throughput import flops, weights
 from splitner_jax.throughput.compiled import Compiled
 from splitner_jax.throughput.sides import Side
-from splitner_jax.training import loop
+from splitner_jax.training.setup import prepare
 
 TURN_SECONDS = 0.5
 """That a turn takes, about."""
@@ -42,7 +42,7 @@ class Training:
     self.part = part
     self.compiled = Compiled()
     self.host_seconds: list[float] = []
-    self._setup = setup = loop.prepare(part.task, part.settings, sentences)
+    self._setup = setup = prepare(part.task, part.settings, sentences)
     self._state: Tree = weights.state(setup)
     self._steps = {
       layout: self.compiled.wrap(

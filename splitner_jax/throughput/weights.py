@@ -8,7 +8,7 @@ from splitner_jax.models.shapes import parameter_shapes
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.types import Tree
 from splitner_jax.tasks import Task
-from splitner_jax.training.loop import Setup
+from splitner_jax.training.setup import Setup
 
 
 def parameters(task: Task) -> Tree:
