@@ -93,7 +93,20 @@ def test_time_ends_training(tmp_path, monkeypatch):
   """In its second epoch, after the third of its four batches."""
   laps = iter([0.1] * 6 + [5.0] * 9)
   monkeypatch.setattr(Stopwatch, "minutes", lambda self: next(laps))
-  task = Task([1.0, 2.0], lengths=(4,) * 32)
+  prefetch, readers = devices.prefetch, []
+
+  def watched(*args):
+    readers.append(prefetch(*args))
+    return readers[-1]
+
+  class EvaluatedAlone(Task):
+    def evaluate(self, *args):
+      # The thread that reads ahead is over, also where it was not at the end.
+      assert readers[-1].gi_frame is None
+      return super().evaluate(*args)
+
+  monkeypatch.setattr(devices, "prefetch", watched)
+  task = EvaluatedAlone([1.0, 2.0], lengths=(4,) * 32)
   params, progress = tiny_training.run(
     task, tmp_path, epochs=9, max_minutes=5.0
   )

@@ -9,7 +9,7 @@ its part of a batch. Another way of parallelism has to replace this file only.
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import jax
@@ -243,7 +243,7 @@ def check_replicas(tree: Tree) -> None:
       np.testing.assert_array_equal(first, other)
 
 
-def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+def prefetch(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
   """Runs an iterator in a thread, `depth` items ahead.
 
   An exception of the iterator is raised where the item would have come; a

@@ -1,5 +1,6 @@
 """Trains one task: data, model, state, restore, step, loop, evaluate, save."""
 
+import contextlib
 import logging
 import pathlib
 import threading
@@ -168,8 +169,9 @@ def train(
     while not progress["finished"]:
       pending, over = None, False
       # Without epochs only the start is evaluated, as epoch 0.
-      coming = devices.prefetch(batches()) if settings.epochs else iter(())
-      with signals.deferred() as asked:
+      coming = devices.prefetch(batches() if settings.epochs else ())
+      # Closed also after a break: what reads ahead is no part of an evaluation.
+      with signals.deferred() as asked, contextlib.closing(coming):
         for batch, arrays, read in coming:
           state, measured = train_steps[batch.layout](state, arrays)
           if batch.layout not in warm:
