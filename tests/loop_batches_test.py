@@ -91,7 +91,17 @@ class _Bar:
     pass
 
 
-def test_a_run_goes_on_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+  ("rows", "known"),
+  [
+    pytest.param(0, True, id="same machine"),
+    pytest.param(256, True, id="another one"),
+    pytest.param(0, False, id="older checkpoint"),
+  ],
+)
+def test_a_run_goes_on_in_the_middle_of_an_epoch(
+  rows, known, tmp_path, monkeypatch
+):
   """With the batches that it would have read, one step for each."""
   fields = {"epochs": 2, "batch_size": 4, "checkpoint_every": 2}
   task = Task([1.0, 2.0], lengths=[3, 5, 2, 8] * 6)
@@ -113,8 +123,10 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
 
   save = Checkpoints.save_latest
 
-  def save_and_fall(self, step: int, *args, **kwargs):
-    save(self, step, *args, **kwargs)
+  def save_and_fall(self, step: int, state, progress, **kwargs):
+    if not known:
+      progress = {n: x for n, x in progress.items() if n != "row_length"}
+    save(self, step, state, progress, **kwargs)
     if step > len(epochs[0]):
       raise KeyboardInterrupt
 
@@ -127,6 +139,7 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
   # A few batches of the second epoch are read.
   cut = len(seen)
   assert 0 < cut - len(epochs[0]) < len(epochs[1]) - 1
+  monkeypatch.setattr(devices, "row_length", lambda: rows)
   _, progress = tiny_training.run(task, tmp_path, **fields)
   np.testing.assert_equal(seen, [*epochs[0], *epochs[1]])
   assert len(task.evaluated) == 2

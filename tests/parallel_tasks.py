@@ -96,6 +96,7 @@ def setup(task, transform=None) -> Setup:
   return Setup(
     task,
     Plan(packer, len(examples), 0, (shape,), 0.0, 0.0),
+    0,
     Batcher(
       examples,
       task.features,

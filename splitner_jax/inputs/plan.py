@@ -1,7 +1,8 @@
 """Which examples make up each batch of training, and of which shape.
 
-A plan is a function of seed, epoch and the number of the batch alone, the same
-on every host and for any number of devices: a run resumes from two numbers.
+A batch is a function of seed, row length, epoch and its number alone, the same
+on every host and for any number of devices: a run resumes from epoch and number
+if it keeps the row length, which is not the same on every kind of machine.
 """
 
 import dataclasses

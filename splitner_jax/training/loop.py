@@ -67,7 +67,6 @@ def train(
   task = programs.task
   train_sentences, dev_sentences = splits
   setup = prepare(task, settings, train_sentences)
-  plan, facts = setup.plan, setup.facts()
 
   # State. Where parameters come from, the first that applies:
   # 1. a finished run: its best checkpoint; 2. a run that was cut off: its
@@ -76,6 +75,12 @@ def train(
   kept = mirror.place(folder / "checkpoints")
   checkpoints = Checkpoints(kept, abstract, abstract.params)
   progress = checkpoints.progress()
+  rows = (progress or {}).get("row_length", setup.row_length)
+  if rows != setup.row_length:
+    # It counts the batches that it made on another kind of machine.
+    log.info("%s: packs examples as where it began", task.name)
+    setup = prepare(task, settings, train_sentences, rows)
+  plan, facts = setup.plan, setup.facts()
   if progress and progress["finished"]:
     log.info("%s: already trained", task.name)
     params = checkpoints.best()
@@ -85,7 +90,7 @@ def train(
     state = checkpoints.latest()
     log.info("%s: goes on at step %d", task.name, progress["step"])
   else:
-    progress = fresh_progress()
+    progress = fresh_progress() | {"row_length": rows}
     state = devices.replicate(setup.init_state(fill))
 
   # Step.

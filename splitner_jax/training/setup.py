@@ -37,6 +37,7 @@ class Setup:
 
   Attributes:
     plan: which examples make up each batch.
+    row_length: with which it was made, see `make_plan`.
     batcher: makes the arrays.
     loss: the task's, of logits, labels and weights.
     transform: the optimizer.
@@ -48,6 +49,7 @@ class Setup:
 
   task: Task
   plan: Plan
+  row_length: int
   batcher: Batcher
   loss: losses.Loss
   transform: optax.GradientTransformation
@@ -119,9 +121,21 @@ class Setup:
 
 
 def prepare(
-  task: Task, settings: ConfigDict, sentences: Sequence[Sentence]
+  task: Task,
+  settings: ConfigDict,
+  sentences: Sequence[Sentence],
+  row_length: int | None = None,
 ) -> Setup:
-  """Examples, batches and optimizer of a task; see `loop.train`."""
+  """Examples, batches and optimizer of a task.
+
+  Args:
+    task, settings: see `loop.train`.
+    sentences: to train on.
+    row_length: of the rows; None: what the settings say, or suits the machine.
+
+  Raises:
+    UserError: no examples, or settings that do not fit them.
+  """
   if settings.replace_mentions:
     sentences = replacing.with_replaced(
       sentences, settings.replace_mentions, settings.seed
@@ -134,12 +148,14 @@ def prepare(
   size = settings.batch_size * len(examples) / task.batch_items(examples)
   sizes.check(task, settings, examples.lengths, size)
   text_keys = TextKeys(examples, task.features, task.tokenizer.reference)
+  if row_length is None:
+    row_length = settings.row_length or devices.row_length()
   plan = make_plan(
     examples,
     text_keys,
     batch_size=size,
     seed=settings.seed,
-    row_length=settings.row_length or devices.row_length(),
+    row_length=row_length,
   )
   sizes.check_steps(settings, plan.batches)
   num_devices = devices.device_count()
@@ -162,6 +178,7 @@ def prepare(
   return Setup(
     task,
     plan,
+    row_length,
     Batcher(
       examples,
       task.features,
