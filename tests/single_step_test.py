@@ -256,6 +256,32 @@ def test_questions_and_settings_of_single_qa(tokenizer, task):
     tasks.type_questions(wrong, ENCODER, tokenizer, _TYPES, {})
 
 
+def test_types_of_the_same_question(tokenizer):
+  def asked(*types: str, **names: str) -> list[str]:
+    task = tasks.type_questions(
+      settings("tagger", question="what is {type} ?"),
+      ENCODER,
+      tokenizer,
+      types,
+      names,
+    )
+    return [" ".join(question) for question in task.questions]
+
+  with pytest.raises(UserError) as caught:
+    asked("ORG", "PER", "person")
+  assert str(caught.value) == (
+    "config.data.type_names: the types PER and person have the same question, "
+    "'what is person ?'; name one of them otherwise, such as 'person=another "
+    "name'"
+  )
+  with pytest.raises(UserError, match="types B and A have the same question"):
+    asked("B", "A", A="name", B="name")
+  assert asked("PER", "person", person="a person") == [
+    "what is person ?",
+    "what is a person ?",
+  ]
+
+
 def test_the_longest_question_must_leave_room(tokenizer):
   """Longest in subwords, which here are letters."""
   of_one_word = {"person": "x" * 40, "creative-work": "is is is"}

@@ -123,7 +123,7 @@ def type_questions(
     type_names: names of types in plain words, see `questions.type_name`.
 
   Raises:
-    UserError: a setting has no meaning.
+    UserError: a setting has no meaning, or two types have the same question.
   """
   template = questions.parse(
     "tagger.question", settings.question, questions.TYPE
@@ -138,6 +138,15 @@ def type_questions(
     )
     for label in types
   )
+  known: dict[tuple[str, ...], str] = {}
+  for label, question in zip(types, asked, strict=True):
+    other = known.setdefault(question, label)
+    if other != label:
+      raise UserError(
+        f"config.data.type_names: the types {other} and {label} have the same "
+        f"question, {' '.join(question)!r}; name one of them otherwise, such "
+        f"as '{label}=another name'"
+      )
   return _token_task(
     "tagger",
     settings,
