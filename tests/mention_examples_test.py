@@ -177,6 +177,36 @@ def test_a_mention_longer_than_what_is_read(tokenizer: Tokenizer) -> None:
   assert mention == [min(max(i - start, 0), 9) + 1 for i in range(1, 25)]
 
 
+@pytest.mark.parametrize("how", [_OWN, _SHARED])
+def test_a_question_longer_than_what_is_left(
+  tokenizer: Tokenizer, how: MentionQuestions
+) -> None:
+  """What it names is read before its other words, a word of it at least."""
+  sentence = ("x",) * 77 + ("ab", "c")
+  # 76 tokens are left to the question.
+  for many, named in ((10, "a ##b c"), (75, "a ##b"), (200, "a ##b")):
+    asks = dataclasses.replace(how, before=("is",) * many)
+    [example] = _encode(asks, tokenizer, [sentence], [[(77, 79)]])
+    assert len(example.ids) <= _LONGEST
+    assert example.ranges is not None
+    names = tiny_tasks.text(tokenizer, example).split()
+    [(start, end)] = example.ranges.tolist()
+    assert " ".join(names[start:end]) == named
+    assert names[start - 1] == "is"
+  # So is each of two, or as much of it as there is room for.
+  both = dataclasses.replace(
+    how, before=("is",) * 200, between=(("an",) * 9,), after=()
+  )
+  [example] = both.encode(tokenizer, [sentence], [[((77, 78), (78, 79))]])
+  assert tiny_tasks.text(tokenizer, example).endswith(" is a ##b c [SEP]")
+  long = "y" * 64, "z" * 64
+  [example] = both.encode(tokenizer, [long], [[((0, 1), (1, 2))]])
+  assert len(example.ids) <= _LONGEST
+  asked = tiny_tasks.text(tokenizer, example).split("[SEP]")[-2].split()
+  assert "is" not in asked
+  assert asked.count("##y") == asked.count("##z") > 40
+
+
 @pytest.mark.parametrize("pairs", [PairStyle(), _ROBERTA])
 def test_random_sentences(
   pairs: PairStyle, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch

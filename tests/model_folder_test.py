@@ -429,7 +429,7 @@ def test_impossible_fields(copy: pathlib.Path, path: str, value: Any):
 
 
 @pytest.mark.parametrize(
-  ("task", "length", "least"), [("detector", 1, 140), ("classifier", 3, 132)]
+  ("task", "length", "least"), [("detector", 1, 140), ("classifier", 3, 135)]
 )
 def test_inputs_that_are_too_short(
   copy: pathlib.Path, task: str, length: int, least: int

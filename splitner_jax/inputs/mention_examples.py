@@ -275,14 +275,27 @@ def _hull(mentions: Asked) -> Range:
 def _cut(parts: list[np.ndarray], room: int) -> list[Range]:
   """First and end token of parts of words; words too many are left out.
 
+  Each mention keeps its first word, or its share of the room if that is less:
+  a question that names nothing has no answer.
+
   Args:
-    parts: where the words of each start, and where it ends.
+    parts: where the words of each start, and where it ends. Every second one is
+      a mention.
     room: the most tokens of all together.
   """
-  if sum(int(part[-1] - part[0]) for part in parts) > room:
-    sizes = np.concatenate([np.diff(part) for part in parts])
-    _, read = windows(offsets(sizes), room, 0)[0]
-    for i, part in enumerate(parts):
-      parts[i] = part[: min(read, len(part) - 1) + 1]
-      read -= len(parts[i]) - 1
-  return [(int(part[0]), int(part[-1])) for part in parts]
+  ranges = [(int(part[0]), int(part[-1])) for part in parts]
+  if sum(end - start for start, end in ranges) <= room:
+    return ranges
+  share = room // len(parts[1::2])
+  kept = [
+    min(int(part[1] - part[0]), share) if i % 2 else 0
+    for i, part in enumerate(parts)
+  ]
+  rest = room - sum(kept)
+  for i, (part, least) in enumerate(zip(parts, kept, strict=True)):
+    start, end = ranges[i]
+    read = int(part[part <= start + least + rest][-1])
+    ranges[i] = start, max(read, start + least)
+    # Nothing is read behind what is left out.
+    rest = rest + least - (end - start) if read == end else 0
+  return ranges

@@ -79,7 +79,9 @@ class MentionTask:
   features: tuple[str, ...] = ()
 
   def __post_init__(self):
-    check_room(self.tokenizer, 3 + self.tokenizer.pairs.separators)
+    own = [word for word in self.question if word != questions.MENTION]
+    size = int(self.tokenizer([own]).sizes()[0])
+    check_room(self.tokenizer, 3 + self.tokenizer.pairs.separators + size)
 
   @property
   def logit_names(self) -> tuple[str, ...]:
