@@ -91,6 +91,31 @@ def test_no_detector_sees_the_sentences_of_its_fold(detector):
     assert len(wrong) == (sentence.text in outside[0])
 
 
+@pytest.mark.parametrize("folds", [2, 3, 5])
+@pytest.mark.parametrize("seed", range(10))
+def test_folds_are_of_one_size(folds, seed, monkeypatch):
+  """Also of few sentences, and of some that are frequent."""
+
+  def as_they_are(detector, forward, rows, outside_bias, *, counted):
+    return rows
+
+  monkeypatch.setattr(cross_fitting, "with_false_spans", as_they_are)
+  for count in (folds, folds + 1, 12, 101):
+    rows = [Sentence((f"s{seed}", f"w{i}")) for i in range(count)]
+    rows += rows[:1] * 2 if count > 6 else []
+    sizes = []
+
+    def train_detector(outside, fold, rows=rows, sizes=sizes):
+      sizes.append(len(rows) - len(outside))
+      return _always([])
+
+    assert rows == cross_fitting.cross_fitted(
+      rows, folds, None, train_detector, 0.0
+    )
+    assert len(sizes) == folds
+    assert max(sizes) - min(sizes) <= 1
+
+
 def test_a_rejected_span_is_no_mention(tokenizer, detector):
   classifier = tiny_tasks.classifier(tokenizer, none_class=True)
   assert classifier.model.num_labels == 3

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
+from splitner_jax.data.sentences import Sentence
 from splitner_jax.inference.forward import Programs
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.errors import UserError
@@ -172,8 +173,11 @@ def test_a_frozen_backbone_keeps_its_weights(tmp_path):
 
 
 def test_no_examples(tmp_path):
-  with pytest.raises(UserError, match="hold no mention to learn from"):
-    tiny_training.run(Task(lengths=()), tmp_path)
+  task, given = Task(lengths=()), tiny_training.settings()
+  with pytest.raises(UserError, match="detector: there is no sentence, so not"):
+    tiny_training.run(task, tmp_path)
+  with pytest.raises(UserError, match="is no mention in the training sentence"):
+    loop.prepare(task, given, [Sentence(("a",))])
 
 
 def _no_gradient(logits, labels, weights, total):

@@ -50,8 +50,14 @@ def test_steps_that_never_come() -> None:
 
 
 def test_folds() -> None:
-  cross_fitting.check_folds([40], 40)
-  fails("folds: 41 is more than the 40", cross_fitting.check_folds, [41], 40)
+  sentences = [Sentence((f"w{i}",)) for i in range(40)]
+  cross_fitting.check_folds([40], sentences)
+  fails(
+    "folds: 41 is more than the 40 different training sentences",
+    cross_fitting.check_folds,
+    [41],
+    [*sentences, *sentences],
+  )
 
 
 def test_batches_of_tagging(tmp_path: pathlib.Path) -> None:

@@ -204,7 +204,7 @@ def train(
 
   cross_fitting.check_folds(
     [p.settings.folds for p in parts.values() if p.settings.get("none_class")],
-    len(corpus.train),
+    corpus.train,
   )
   for name, part in parts.items():
     sentences: Sequence[Sentence] = corpus.train

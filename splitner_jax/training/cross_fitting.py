@@ -1,8 +1,9 @@
 """The classifier fitted to the detector: false spans to learn from."""
 
 import dataclasses
+import hashlib
 import logging
-import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from splitner_jax.data.sentences import Sentence, Span
@@ -62,14 +63,34 @@ def with_false_spans(
   ]
 
 
-def check_folds(folds: Sequence[int], sentences: int) -> None:
-  """Raises UserError if there are more folds than sentences."""
+def check_folds(folds: Sequence[int], sentences: Sequence[Sentence]) -> None:
+  """Raises UserError if there are more folds than different sentences."""
+  texts = len({sentence.text for sentence in sentences})
   for count in folds:
-    if count > sentences:
+    if count > texts:
       raise UserError(
-        f"config.classifier.folds: {count} is more than the {sentences} "
+        f"config.classifier.folds: {count} is more than the {texts} different "
         "training sentences; lower it"
       )
+
+
+def _folds_of(sentences: Sequence[Sentence], folds: int) -> list[int]:
+  """The fold of each sentence, decided by the texts alone.
+
+  Equal texts are in one fold, and folds as nearly of one size as these allow.
+  """
+  counts = Counter(sentence.text for sentence in sentences)
+
+  def place(text: str) -> tuple[int, bytes]:
+    # The frequent first, as the others make up for them. Those that stand near
+    # each other in a file are often alike; their digests are not.
+    return -counts[text], hashlib.sha256(text.encode()).digest()
+
+  sizes, fold_of = [0] * folds, dict[str, int]()
+  for text in sorted(counts, key=place):
+    fold_of[text] = fold = sizes.index(min(sizes))
+    sizes[fold] += counts[text]
+  return [fold_of[sentence.text] for sentence in sentences]
 
 
 def cross_fitted(
@@ -83,7 +104,8 @@ def cross_fitted(
 
   Args:
     sentences: of the training split.
-    folds: into how many parts they are divided, equal texts together.
+    folds: into how many parts they are divided, equal texts together; see
+      `check_folds`.
     detector: the task.
     train_detector: trains it on the sentences outside of a fold, and returns
       its forward pass.
@@ -92,7 +114,7 @@ def cross_fitted(
   Returns:
     See `with_false_spans`; in the order of `sentences`.
   """
-  fold_of = [zlib.crc32(s.text.encode()) % folds for s in sentences]
+  fold_of = _folds_of(sentences, folds)
   result: list[Sentence] = list(sentences)
   for fold in range(folds):
     inside = [i for i, f in enumerate(fold_of) if f == fold]

@@ -142,8 +142,9 @@ def prepare(
     )
   examples, lost = task.training_examples(sentences)
   if not len(examples):
+    what = "mention in the training sentences" if sentences else "sentence"
     raise UserError(
-      f"{task.name}: the training sentences hold no mention to learn from"
+      f"{task.name}: there is no {what}, so nothing to learn from; add some"
     )
   size = settings.batch_size * len(examples) / task.batch_items(examples)
   sizes.check(task, settings, examples.lengths, size)
