@@ -48,7 +48,8 @@ def test_scores_of_a_split(result, corpus, split):
   mentions = sum(len(s.spans) for s in sentences)
   assert scores["sentences"] == len(sentences) == 12
   assert scores["gold_mentions"] == mentions == 24
-  assert scores["gold_lost_to_length"] == 0
+  # A sentence that is too long is read in parts: nothing is lost.
+  assert "gold_lost_to_length" not in scores
   for name in _SCORES:
     rows = [scores[name], *scores[name].get("per_type", {}).values()]
     for row in rows:

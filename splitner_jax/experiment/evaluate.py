@@ -8,11 +8,9 @@ from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.evaluation import metrics
 from splitner_jax.evaluation.scores import score_mentions
 from splitner_jax.inference.ner_model import Predictor
-from splitner_jax.inputs.examples import Examples
 from splitner_jax.runtime.compilation import compile_clock
 from splitner_jax.runtime.types import Json
 from splitner_jax.tasks.decoding import Decoding
-from splitner_jax.tasks.words import count_truncated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,14 +19,12 @@ class Split:
 
   Attributes:
     sentences: with gold mentions.
-    examples: what the first task read of them.
     reading: of `Predictor.read`.
     seconds: that it took, tokenising included and compiling apart.
     compile_seconds: of compiling.
   """
 
   sentences: Sequence[Sentence]
-  examples: Examples
   reading: object
   seconds: float
   compile_seconds: float
@@ -45,7 +41,7 @@ def read(
   reading = predictor.read(sentences, examples, outside_biases)
   compiling = compile_clock.seconds - compiled
   seconds = time.monotonic() - start - compiling
-  return Split(sentences, examples, reading, seconds, compiling)
+  return Split(sentences, reading, seconds, compiling)
 
 
 def evaluate(
@@ -68,7 +64,6 @@ def evaluate(
       by_reference,
       merge_repeats=kind.merge_repeats,
     ),
-    "gold_lost_to_length": count_truncated(sentences, split.examples),
     "seconds": {
       "inference": round(seconds, 3),
       "compile": round(split.compile_seconds, 3),

@@ -5,11 +5,11 @@ score), `reference_protocol` (how the paper's code counts, for comparison with
 the paper only), `raw_text` (see there; of test alone), `detection` (of the
 mentions as they are given out, whatever their type), `classification_on_gold`,
 each with `precision`, `recall`, `f1` in percent, and `per_type` where it
-applies; and `sentences`,
-`gold_mentions`, `gold_lost_to_length`; `interval`, within which F1 over all
+applies; and `sentences`, `gold_mentions`; `interval`, within which F1 over all
 sentences is in 95 of 100 resamplings of them; `per_sentence`, the counts that
 comparisons need; `errors`, see `evaluation.error_analysis`. What a system does
-not have is left out. `seconds` are without compile time, which stands apart.
+not have is left out. Mentions are lost to length in `training` alone. `seconds`
+are without compile time, which stands apart.
 `calibration` has the temperature and expected calibration errors, see
 `calibrate`; `decoding` what dev chose, if it was asked.
 """
@@ -207,9 +207,8 @@ def _split_section(split: str, scores: Json) -> list[str]:
     f"F1 over all sentences is between {low:.2f} and {high:.2f} in 95 of 100 "
     "resamplings of the sentences.",
     f"{scores['sentences']} sentences, {scores['gold_mentions']} gold "
-    f"mentions, {scores['gold_lost_to_length']} of them lost to length; the "
-    f"reference protocol scores {merged} sentences. {splitting}Tagging took "
-    f"{scores['seconds']['inference']:.1f} s. errors-{split}.md shows the "
-    "errors.",
+    f"mentions; the reference protocol scores {merged} sentences. {splitting}"
+    f"Tagging took {scores['seconds']['inference']:.1f} s. errors-{split}.md "
+    "shows the errors.",
     markdown_table(rows, left=1),
   ]

@@ -35,25 +35,3 @@ def word_logits(
     parts.setdefault((i, seen[i]), []).append(part)
   for (i, q), pieces in parts.items():
     yield i, q, stitch(pieces, len(sentences[i].words))
-
-
-def count_truncated(sentences: Sequence[Sentence], examples: Examples) -> int:
-  """How many gold mentions have a word that no window holds.
-
-  Args:
-    sentences: any number.
-    examples: what `TokenTask.encode` made of them.
-  """
-  held: list[set[int]] = [set() for _ in sentences]
-  for i, first, count in zip(
-    examples.sentences.tolist(),
-    examples.first_words.tolist(),
-    examples.target_counts.tolist(),
-    strict=True,
-  ):
-    held[i].update(range(first, first + count))
-  return sum(
-    not held[i].issuperset(range(span.start, span.end))
-    for i, sentence in enumerate(sentences)
-    for span in sentence.spans
-  )
