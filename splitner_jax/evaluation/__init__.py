@@ -1,1 +1,1 @@
-"""Scores of predicted beside gold mentions; NumPy only."""
+"""Scores of predicted beside gold mentions; no JAX."""

@@ -1,1 +1,1 @@
-"""What a model reads: tokens, examples, packed batches. NumPy only."""
+"""What a model reads: tokens, examples, packed batches. No JAX."""
