@@ -7,7 +7,7 @@ import pytest
 from splitner_jax import SplitNER
 from splitner_jax.data.formats import read_columns
 from splitner_jax.inference import output_formats
-from splitner_jax.inference.documents import Row
+from splitner_jax.inference.documents import Row, read_rows
 from tests.tiny_system import Capitals
 
 # Of the one that is bytes: annotated_files_test.
@@ -101,6 +101,20 @@ def test_brat():
   # A mention of several lines has several parts.
   words = output("brat", [["Ana\nX", "so"]])
   assert words == "T1\tname 0 3;4 5\tAna X\n"
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_brat_of_a_file(mark: str):
+  document = mark + "see Ana\r\n\nand OSLO\n"
+  lines = document.encode().splitlines(keepends=True)
+  rows = list(read_rows(lines, "x.txt", pytest.fail))
+  ner = SplitNER(Capitals())  # type: ignore[arg-type]
+  found = ner.predict([row.content for row in rows])
+  style = output_formats.Style(("name", "WORLD"), lambda text: [])
+  parts = output_formats.brat(zip(rows, found, strict=True), style)
+  places = [str(line).split("\t")[1].split(" ")[1:] for line in parts]
+  mentions = [document[int(start) : int(end)] for start, end in places]
+  assert mentions == ["Ana", "OSLO"]
 
 
 @pytest.mark.parametrize("kind", _TEXT_FORMATS)

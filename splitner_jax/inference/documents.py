@@ -1,5 +1,6 @@
 """Texts out of a file or a pipe, one after the other, in constant memory."""
 
+import codecs
 import itertools
 import json
 import pathlib
@@ -23,11 +24,13 @@ class Row(NamedTuple):
     content: the text, or its words.
     record: the other fields of a JSON object.
     length: characters of the file's line, its end included; of a text.
+    before: characters before that line; 1 behind a byte order mark.
   """
 
   content: str | list[str]
   record: Json
   length: int
+  before: int = 0
 
   @property
   def text(self) -> str:
@@ -118,7 +121,11 @@ def read_rows(
   if found == "jsonl":
     return _read_jsonl(decoded, name, on_error)
   if found == "text":
-    return (Row(line, {}, length) for _, line, length in decoded)
+    mark = bool(head) and head[0].startswith(codecs.BOM_UTF8)
+    return (
+      Row(line, {}, length, before=int(mark and number == 1))
+      for number, line, length in decoded
+    )
   rows = _numbered(decoded, name, on_error)
   if found == "conll2012":
     return map(_row_of_words, conll2012.read_words(rows, name, on_error))

@@ -158,6 +158,8 @@ def brat(tagged: Tagged, style: Style) -> Iterator[str]:
   del style
   number = at = 0
   for row, entities in tagged:
+    # Whoever opens the document as UTF-8 counts its mark as a character.
+    at += row.before
     for entity in entities:
       number += 1
       start = at + entity.start
