@@ -26,7 +26,7 @@ from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.integrations import exports
 from splitner_jax.integrations.programs import Program, ProgramForward
 from splitner_jax.models.shapes import parameter_shapes
-from splitner_jax.runtime import devices
+from splitner_jax.runtime import devices, files
 from splitner_jax.runtime.errors import UserError
 from tests import runs, tiny_families, tiny_system
 
@@ -378,6 +378,22 @@ def test_mistakes_are_one_line(
   forward = _forward(short, model.params["detector"])
   with pytest.raises(UserError, match="does not fit rows of 16; export with a"):
     forward(_examples(model, "detector"))
+
+
+def test_a_process_that_leaves_removes_its_folder(
+  folder: pathlib.Path, tmp_path: pathlib.Path, monkeypatch
+):
+  def leave(*args: object) -> None:
+    assert len(list(tmp_path.iterdir())) == 1
+    files.remove_unfinished()
+    assert not list(tmp_path.iterdir())
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(exports, "_write", leave)
+  with pytest.raises(KeyboardInterrupt):
+    exports.write(
+      model_folder.load(str(folder)), str(tmp_path / "new"), "stablehlo"
+    )
 
 
 def test_the_example_of_the_readme(

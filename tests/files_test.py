@@ -8,7 +8,11 @@ import sys
 import pytest
 
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.files import atomic_write, read_lines
+from splitner_jax.runtime.files import (
+  atomic_folder,
+  atomic_write,
+  read_lines,
+)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +74,45 @@ def test_links_in_a_row(tmp_path: pathlib.Path) -> None:
   atomic_write(tmp_path / "here/one", ["a", b"\xff"])
   assert (tmp_path / "folder/file").read_bytes() == b"a\xff"
   assert (tmp_path / "folder/one").is_symlink()
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path: pathlib.Path) -> None:
+  folder = tmp_path / "a" / "folder"
+  with atomic_folder(folder) as unfinished:
+    (unfinished / "file").write_text("a")
+    assert not folder.exists()
+  assert [*folder.parent.iterdir()] == [folder]
+  assert [*folder.iterdir()] == [folder / "file"]
+  with (
+    pytest.raises(UserError, match=rf"^{folder}: cannot be written \(Dir"),
+    atomic_folder(folder) as unfinished,
+  ):
+    (unfinished / "file").write_text("b")
+  with pytest.raises(KeyError), atomic_folder(tmp_path / "b") as unfinished:
+    raise KeyError
+  assert [*tmp_path.iterdir()] == [folder.parent]
+  assert (folder / "file").read_text() == "a"
+
+
+def test_a_process_that_leaves_removes_its_folder(
+  tmp_path: pathlib.Path,
+) -> None:
+  code = f"""
+import os, signal
+from splitner_jax.runtime import signals
+from splitner_jax.runtime.files import atomic_folder
+signals.exit_at_once()
+with atomic_folder({str(tmp_path / "folder")!r}) as unfinished:
+  (unfinished / "file").write_text("a")
+  print(*os.listdir(unfinished), flush=True)
+  os.kill(os.getpid(), signal.SIGTERM)
+  signal.pause()
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, check=False
+  )
+  assert (done.returncode, done.stdout, done.stderr) == (143, "file\n", "")
+  assert [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o440, 0o664])

@@ -2,6 +2,7 @@ import functools
 import json
 import os
 import pathlib
+import shutil
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ from safetensors import numpy as safetensors_numpy
 from splitner_jax import pretrained
 from splitner_jax.inputs.packing import Group
 from splitner_jax.models import heads
+from splitner_jax.runtime import files
 
 
 def _start(model: heads.PooledClassifier | heads.TokenClassifier) -> Any:
@@ -343,3 +345,23 @@ def test_failed_export_leaves_nothing(
     pretrained.read_backbone(folder),
   )
   assert os.listdir(tmp_path) == ["backbone"]
+
+
+def test_export_of_a_process_that_leaves(
+  tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  (source := tmp_path / "backbone").mkdir()
+  folder = write(source, encoder_tensors())
+  (source / "vocab.txt").write_text("[PAD]\n")
+  params = pretrained.fill(_classifier(folder), folder)
+  backbone = pretrained.read_backbone(folder)
+
+  def leave(*args: object) -> None:
+    assert len(os.listdir(tmp_path)) == 2
+    files.remove_unfinished()
+    assert os.listdir(tmp_path) == ["backbone"]
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(shutil, "copyfile", leave)
+  with pytest.raises(KeyboardInterrupt):
+    pretrained.export(params, str(tmp_path / "exported"), backbone)

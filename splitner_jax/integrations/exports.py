@@ -10,9 +10,7 @@ README.md      how to run it, and until when
 import dataclasses
 import datetime
 import json
-import os
 import pathlib
-import shutil
 
 import jax
 
@@ -23,7 +21,7 @@ from splitner_jax.inference.pipeline import SplitNER
 from splitner_jax.integrations.programs import Program, tagger
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.extras import needed
-from splitner_jax.runtime.files import atomic_write, writing
+from splitner_jax.runtime.files import atomic_folder, atomic_write
 from splitner_jax.runtime.json_text import parse
 from splitner_jax.runtime.types import Json
 
@@ -63,16 +61,8 @@ def write(
   if kind == "onnx":
     needed("onnx", "onnx", "--format=onnx")
     needed("onnxruntime", "onnx", "--format=onnx")
-  unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-  try:
-    with writing(folder):
-      unfinished.mkdir(parents=True)
-      _write(model, unfinished, kind, rows, length, int8)
-      if folder.is_dir():
-        folder.rmdir()
-      unfinished.rename(folder)
-  finally:
-    shutil.rmtree(unfinished, ignore_errors=True)
+  with atomic_folder(folder) as unfinished:
+    _write(model, unfinished, kind, rows, length, int8)
 
 
 def _write(

@@ -30,7 +30,7 @@ from splitner_jax.pretrained.tensors import (
   write_safetensors,
 )
 from splitner_jax.runtime.errors import UserError
-from splitner_jax.runtime.files import writing
+from splitner_jax.runtime.files import atomic_folder
 from splitner_jax.runtime.types import Json, Tree
 
 Params = Mapping[str, Tree]
@@ -244,28 +244,19 @@ def export(params: Params, folder: str, backbone: Backbone) -> None:
     "architectures": [family.architecture],
     "dtype": "float32",
   }
-  folder = os.path.abspath(folder)
-  unfinished = f"{folder}.{os.getpid()}.tmp"
-  try:
-    with writing(folder):
-      os.makedirs(unfinished)
-      write_safetensors(
-        os.path.join(unfinished, "model.safetensors"),
-        tensors,
-        {"format": "pt"},  # transformers reads no file without it.
-      )
-      with open(
-        os.path.join(unfinished, "config.json"), "w", encoding="utf-8"
-      ) as file:
-        json.dump(config, file, indent=2, sort_keys=True)
-        file.write("\n")
-      for name in TOKENIZER_FILES:
-        source = os.path.join(backbone.folder, name)
-        if os.path.isfile(source):
-          shutil.copyfile(source, os.path.join(unfinished, name))
-      os.replace(unfinished, folder)
-  finally:
-    shutil.rmtree(unfinished, ignore_errors=True)
+  with atomic_folder(folder) as unfinished:
+    write_safetensors(
+      unfinished / "model.safetensors",
+      tensors,
+      {"format": "pt"},  # transformers reads no file without it.
+    )
+    with (unfinished / "config.json").open("w", encoding="utf-8") as file:
+      json.dump(config, file, indent=2, sort_keys=True)
+      file.write("\n")
+    for name in TOKENIZER_FILES:
+      source = os.path.join(backbone.folder, name)
+      if os.path.isfile(source):
+        shutil.copyfile(source, unfinished / name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -210,10 +210,36 @@ def scratch() -> Iterator[pathlib.Path]:
     _scratch.discard(folder)
 
 
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+  """A folder for the block to fill, which then gets its name.
+
+  It is whole or not there, as a file of `atomic_write`.
+
+  Args:
+    path: where nothing is, or an empty folder.
+
+  Raises:
+    UserError: the folder cannot be written.
+  """
+  folder = pathlib.Path(os.path.abspath(path))
+  unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+  _scratch.add(unfinished)
+  try:
+    with writing(folder):
+      unfinished.mkdir(parents=True)
+      yield unfinished
+      os.replace(unfinished, folder)
+  finally:
+    shutil.rmtree(unfinished, ignore_errors=True)
+    _scratch.discard(unfinished)
+
+
 def remove_unfinished() -> None:
   """Removes what nobody needs of a process that ends now.
 
-  It is what `atomic_write` is writing, and the folders of `scratch`.
+  It is what `atomic_write` and `atomic_folder` are writing, and the folders of
+  `scratch`.
   """
   for path in [*_unfinished]:
     with contextlib.suppress(OSError):
