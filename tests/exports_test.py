@@ -24,7 +24,7 @@ from splitner_jax.inference import model_folder
 from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.inputs.tokenizer import Tokenizer
 from splitner_jax.integrations import exports
-from splitner_jax.integrations.programs import Program, ProgramForward
+from splitner_jax.integrations.programs import Program, ProgramForward, tagger
 from splitner_jax.models.shapes import parameter_shapes
 from splitner_jax.runtime import devices, files
 from splitner_jax.runtime.errors import UserError
@@ -96,6 +96,26 @@ def test_programs_tag_as_the_model_does(
     [e.score for x in wanted for e in x],
     atol=1e-5,
   )
+
+
+def test_warm_up_runs_each_program_once(folder: pathlib.Path):
+  model = model_folder.load(str(folder))
+  ran: list[str] = []
+
+  def counted(name: str) -> ProgramForward:
+    program = Program.of(model.tasks[name], 3, 0)
+
+    def run(batch: Any) -> np.ndarray:
+      assert batch.keys() == program.describe()["inputs"].keys()
+      ran.append(name)
+      return np.zeros((len(batch["targets"]), 1), np.float32)
+
+    return ProgramForward(program, run)
+
+  ner = tagger(model, {name: counted(name) for name in model.tasks})
+  assert not ran
+  ner.warm_up()
+  assert sorted(ran) == ["classifier", "detector"]
 
 
 _ALONE = """

@@ -143,6 +143,10 @@ class ProgramForward:
     self._program = program
     self._run = run
 
+  def warm_up(self) -> None:
+    """Runs the program once: JAX compiles one of StableHLO only then."""
+    self._run(self._program.arrays())
+
   def __call__(
     self, examples: Examples, batch_size: int | None = None
   ) -> np.ndarray:
@@ -165,9 +169,6 @@ class _ProgramPredictor(Predictor):
     self.kind, self.tasks = model.kind, model.tasks
     self.decoding = model.decoding
     self.forwards = dict(forwards)  # type: ignore[arg-type]
-
-  def warm_up(self) -> None:
-    """They are compiled."""
 
 
 def tagger(model: NerModel, forwards: Mapping[str, ProgramForward]) -> SplitNER:
