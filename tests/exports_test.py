@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from splitner_jax.integrations.programs import Program, ProgramForward, tagger
 from splitner_jax.models.shapes import parameter_shapes
 from splitner_jax.runtime import devices, files
 from splitner_jax.runtime.errors import UserError
+from splitner_jax.tasks.decoding import Decoding
 from tests import runs, tiny_families, tiny_system
 
 TEXTS = ["ada likes so so oslo bay .", "bo is in rome", "", "so so " * 30]
@@ -386,7 +388,9 @@ def test_mistakes_are_one_line(
     exports.load(str(tmp_path), str(folder))
   other = tiny_system.make(tmp_path / "other", kind="single_seqtag")
   model_folder.save(tmp_path / "model", other)
-  with pytest.raises(UserError, match="was not made from the model"):
+  with pytest.raises(
+    UserError, match=r"was not made from the model .* \(other tasks, para"
+  ):
     exports.load(str(target), str(tmp_path / "model"))
   program, _ = _batch(model, "detector", target)
   (tmp_path / "detector.stablehlo").write_bytes(b"x")
@@ -414,6 +418,47 @@ def test_a_process_that_leaves_removes_its_folder(
     exports.write(
       model_folder.load(str(folder)), str(tmp_path / "new"), "stablehlo"
     )
+
+
+def test_an_export_is_of_one_model(
+  folder: pathlib.Path, written: Callable, tmp_path: pathlib.Path
+):
+  target = tmp_path / "export"
+  shutil.copytree(written("stablehlo"), target)
+  model = model_folder.load(str(folder))
+
+  # Thresholds are the model's own, whenever they were tuned.
+  tuned = dataclasses.replace(model, decoding=Decoding(outside_bias=9.0))
+  model_folder.save(tmp_path / "tuned", tuned)
+  ner = exports.load(str(target), str(tmp_path / "tuned"))
+  assert ner.model.decoding.outside_bias == 9
+
+  params = devices.to_host(model.params["detector"])
+  kernel = np.array(params["classifier"]["kernel"])
+  kernel[0, 0] += 1e-3
+  params["classifier"]["kernel"] = kernel
+  detector = devices.replicate(params)
+  trained = dataclasses.replace(
+    model, params={**model.params, "detector": detector}
+  )
+  model_folder.save(tmp_path / "trained", trained)
+  with pytest.raises(UserError) as caught:
+    exports.load(str(target), str(tmp_path / "trained"))
+  assert str(caught.value) == (
+    f"{target}: was not made from the model {tmp_path / 'trained'} (other "
+    "parameters); give the model that it was made from, or export again"
+  )
+
+  # Exports of before have no checksums, but types.
+  path = target / "export.json"
+  fields = json.loads(path.read_text())
+  del fields["checksums"]
+  path.write_text(json.dumps(fields))
+  exports.load(str(target), str(tmp_path / "trained"))
+  fields["labels"] = [f"other {label}" for label in fields["labels"]]
+  path.write_text(json.dumps(fields))
+  with pytest.raises(UserError, match=r"not made from .* \(other types\)"):
+    exports.load(str(target), str(folder))
 
 
 def test_the_example_of_the_readme(

@@ -1,6 +1,7 @@
 """The folder of an exported model: programs for other run times.
 
-export.json    the shapes that each program reads, types, decoding
+export.json    the shapes that each program reads, types, decoding, checksums
+               of the parameters
 TASK.onnx      a program with its parameters; or
 TASK.stablehlo, TASK.safetensors  a program and its parameters
 TASK/          the tokenizer's files
@@ -11,14 +12,18 @@ import dataclasses
 import datetime
 import json
 import pathlib
+import zlib
 
 import jax
+import numpy as np
+from flax import traverse_util
 
 import splitner_jax
 from splitner_jax.inference import model_folder
 from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.inference.pipeline import SplitNER
 from splitner_jax.integrations.programs import Program, tagger
+from splitner_jax.runtime import devices
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.extras import needed
 from splitner_jax.runtime.files import atomic_folder, atomic_write
@@ -95,11 +100,24 @@ def _write(
     "jax": jax.__version__,
     "labels": list(model.labels),
     "decoding": dataclasses.asdict(model.decoding),
+    "checksums": _checksums(model),
     "tasks": described,
   }
   text = json.dumps(fields, indent=2, ensure_ascii=False)
   atomic_write(folder / "export.json", [text + "\n"])
   atomic_write(folder / "README.md", [_readme(kind, list(model.tasks))])
+
+
+def _checksums(model: NerModel) -> dict[str, int]:
+  """CRC-32 of the parameters of each task, which no other training gives."""
+  found = {}
+  for task, params in model.params.items():
+    flat = traverse_util.flatten_dict(devices.to_host(params), sep="/")
+    found[task] = 0
+    for name, value in sorted(flat.items()):
+      for part in (name.encode(), np.asarray(value, np.float32).tobytes()):
+        found[task] = zlib.crc32(part, found[task])
+  return found
 
 
 def expiry(kind: str) -> str:
@@ -193,11 +211,19 @@ def load(folder: str, model: str) -> SplitNER:
     for name in found.tasks
     if name in shapes
   }
-  if shapes.keys() != found.tasks.keys() or any(
-    program.describe() != tasks[name] for name, program in programs.items()
-  ):
+  same = {
+    "tasks": shapes.keys() == found.tasks.keys(),
+    "inputs": all(p.describe() == tasks[name] for name, p in programs.items()),
+    "types": fields.get("labels") == list(found.labels),
+    # Older exports have none.
+    "parameters": fields.get("checksums") in (None, _checksums(found)),
+  }
+  other = [what for what, is_same in same.items() if not is_same]
+  if other:
     raise UserError(
-      f"{folder}: was not made from the model {model}; export again"
+      f"{folder}: was not made from the model {model} (other "
+      f"{', '.join(other)}); give the model that it was made from, or export "
+      "again"
     )
   if kind == "onnx":
     needed("onnx", "onnx", folder)
