@@ -173,6 +173,8 @@ class _Handler(BaseHTTPRequestHandler):
         files[value["path"]] = base64.b64decode(value["content"])
       elif entry["key"] == "lfsFile":
         files[value["path"]] = self.server.objects[value["oid"]]
+      elif entry["key"] == "deletedFile":
+        del files[value["path"]]
     self._send(
       {
         "commitUrl": f"{self.server.url}/{name}/commit/{_SHA}",

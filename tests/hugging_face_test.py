@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from splitner_jax import SplitNER
+from splitner_jax.inference import model_folder
 from splitner_jax.integrations.hugging_face import NerPipeline, pipeline
 from splitner_jax.runtime.errors import UserError
 from tests import fake_hub, runs, tiny_system
@@ -75,12 +76,16 @@ def test_the_same_as_of_transformers(folder: pathlib.Path):
 
 _PROGRAM = """
 import json, sys
+import huggingface_hub
 from splitner_jax import SplitNER
 from splitner_jax.runtime.errors import UserError
 
-folder, name, texts = json.loads(sys.argv[1])
+previous, folder, name, texts = json.loads(sys.argv[1])
 try:
-  SplitNER.from_pretrained(folder).push_to_hub(name, private=True)
+  SplitNER.from_pretrained(previous).push_to_hub(name, private=True)
+  huggingface_hub.upload_file(
+    repo_id=name, path_or_fileobj=b"theirs", path_in_repo="onnx/tokenizer.json"
+  )
   SplitNER.from_pretrained(folder).push_to_hub(name)
   ner = SplitNER.from_pretrained(name)
   found = ner.predict(texts, threshold=0)
@@ -103,7 +108,11 @@ def _run(folder: pathlib.Path, hub: fake_hub.Hub, home: pathlib.Path, token):
     "NO_PROXY": "127.0.0.1",
     "no_proxy": "127.0.0.1",
   }
-  argument = json.dumps([str(folder), "ada/tiny", TEXTS])
+  # A model of other files, in whose place the other comes.
+  parent = home.with_name("previous")
+  previous = tiny_system.make(parent / "backbones", same_tokenizer=False)
+  model_folder.save(parent / "model", previous)
+  argument = json.dumps([str(parent / "model"), str(folder), "ada/tiny", TEXTS])
   done = subprocess.run(
     [sys.executable, "-c", _PROGRAM, argument],
     capture_output=True,
@@ -129,6 +138,7 @@ def test_to_the_hub_and_back(folder: pathlib.Path, tmp_path: pathlib.Path):
   # What was asked beside that is nothing that is missed.
   assert not [line for line in hub.unknown if "someone" not in line]
   there = hub.models["ada/tiny"]
+  assert there.pop("onnx/tokenizer.json") == b"theirs"
   assert (
     there.keys()
     == {

@@ -245,7 +245,7 @@ def test_the_folder_of_a_user(
 def test_push_to_hub(ner: SplitNER, monkeypatch: pytest.MonkeyPatch):
   pushed = {}
 
-  def upload_folder(repo_id, folder_path):
+  def upload_folder(repo_id, folder_path, delete_patterns):
     pushed[repo_id] = model_folder.load(folder_path).labels
 
   monkeypatch.setattr(huggingface_hub, "create_repo", lambda *_, **__: None)

@@ -22,6 +22,17 @@ def checksums(folder: pathlib.Path) -> dict[str, int]:
   }
 
 
+def tokenizer_files(tasks: Iterable[str]) -> list[str]:
+  """What tokenizers of these tasks would read, by their paths in a folder.
+
+  Whatever of these one finds beside its own may change it.
+  """
+  return [
+    *TOKENIZER_FILES,
+    *(f"{t}/{name}" for t in tasks for name in (*TOKENIZER_FILES, _CONFIG)),
+  ]
+
+
 @contextlib.contextmanager
 def checking(
   folder: pathlib.Path, tasks: Iterable[str], checksums: Mapping[str, int]
@@ -79,12 +90,7 @@ def _check_strays(
   folder: pathlib.Path, tasks: Iterable[str], checksums: Mapping[str, int]
 ) -> None:
   """Raises UserError if there are more tokenizer files than were saved."""
-  # Whatever of these a tokenizer finds beside its own may change it.
-  names = [
-    *TOKENIZER_FILES,
-    *(f"{t}/{name}" for t in tasks for name in (*TOKENIZER_FILES, _CONFIG)),
-  ]
-  for name in names:
+  for name in tokenizer_files(tasks):
     if name not in checksums and os.path.lexists(folder / name):
       raise UserError(
         f"{folder / name}: is none of the files that were saved with the "

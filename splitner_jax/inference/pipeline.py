@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import re
-import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent import futures
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -200,27 +199,17 @@ class SplitNER:
     """Puts the model on the Hugging Face hub.
 
     Args:
-      repo_id: owner/name; made if it is not there.
+      repo_id: owner/name; made if it is not there. A model that is there is
+        replaced, other files stay.
       private: whether a new repository is private; None: as the owner's
         settings say.
 
     Raises:
       UserError: the hub refuses, or cannot be reached.
     """
-    import huggingface_hub
+    from splitner_jax.inference import hub
 
-    with tempfile.TemporaryDirectory() as parent:
-      folder = f"{parent}/model"
-      self.save_pretrained(folder)
-      try:
-        huggingface_hub.create_repo(repo_id, private=private, exist_ok=True)
-        huggingface_hub.upload_folder(repo_id=repo_id, folder_path=folder)
-      except Exception as e:  # The HTTP library's errors are not the hub's.
-        reason = " ".join(f"{type(e).__name__}: {e}".split())
-        raise UserError(
-          f"{repo_id}: cannot be uploaded ({reason[:160]}); check the name, "
-          "and log in with `hf auth login`"
-        ) from e
+    hub.push(repo_id, self._model, private=private)
 
   @property
   def model(self) -> "NerModel":
