@@ -14,6 +14,7 @@ import pytest
 
 from splitner_jax import SplitNER
 from splitner_jax.inference import model_folder
+from splitner_jax.runtime import json_text
 from splitner_jax.runtime.errors import UserError
 from tests import runs, tiny_system
 
@@ -179,6 +180,38 @@ def test_parquet_in_and_out(
   [failure] = _read(out / "failed", "a.parquet")
   assert failure["line"] == 42
   assert failure["record"] == {"id": 41}
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_fields_of_parquet_that_are_odd(
+  kind: str, tmp_path: pathlib.Path, capitals: tiny_system.Capitals
+):
+  """One is called like a column of ours; JSON does not have all numbers."""
+  del capitals
+  import pyarrow
+  import pyarrow.parquet
+
+  odd = {"prices": [1.5, float("nan")], "more": {"least": float("-inf")}}
+  given = [
+    {"text": "ROME", "record": "id 17", "price": float("nan")} | odd,
+    {"text": None, "record": "id 18", "price": float("inf")} | odd,
+  ]
+  path = tmp_path / "a.parquet"
+  pyarrow.parquet.write_table(pyarrow.Table.from_pylist(given), path)
+  out = tmp_path / "out"
+  options = Options("model", format=kind)
+  assert bulk.run(str(path), str(out), options) == (1, 1)
+  shard = out / f"a.parquet-00000.{kind}"
+  if kind == "parquet":
+    [row] = pyarrow.parquet.read_table(shard).to_pylist()
+    found = json_text.parse(row["record"])
+  else:
+    found = json_text.parse(shard.read_bytes())
+    del found["text"], found["entities"]
+  mended = {"price": None, "prices": [1.5, None], "more": {"least": None}}
+  assert found == {"record": "id 17"} | mended
+  [line] = (out / "failed/a.parquet-00000.jsonl").read_bytes().splitlines()
+  assert json_text.parse(line)["record"] == {"record": "id 18"} | mended
 
 
 def test_one_model_and_full_batches(

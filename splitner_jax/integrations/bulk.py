@@ -9,6 +9,7 @@ engine's. Needs pip install "splitner_jax[beam]".
 import dataclasses
 import io
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -113,7 +114,19 @@ def failures_of(target: str) -> str:
 
 
 def _json_line(record: Json) -> str:
-  return json.dumps(record, ensure_ascii=False, default=str) + "\n"
+  shown = json.dumps(_finite(record), ensure_ascii=False, default=str)
+  return shown + "\n"
+
+
+def _finite(value: object) -> object:
+  """The same with null for numbers of Parquet that JSON does not have."""
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  if isinstance(value, dict):
+    return {key: _finite(inner) for key, inner in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_finite(inner) for inner in value]
+  return value
 
 
 def _parquet(records: Sequence[Json]) -> bytes:
@@ -134,17 +147,15 @@ def _parquet(records: Sequence[Json]) -> bytes:
     "text": arrow.string(),
     "tokens": words,
     "entities": arrow.list_(entity),
-    "record": arrow.string(),
   }
   rows = []
   for record in records:
-    rest = {k: v for k, v in record.items() if k not in known}
     row = {k: record.get(k) for k in known}
+    rest = {k: v for k, v in record.items() if k not in known}
     rows.append({**row, "record": _json_line(rest).strip() if rest else None})
+  schema = arrow.schema({**known, "record": arrow.string()})
   buffer = io.BytesIO()
-  parquet.write_table(
-    arrow.Table.from_pylist(rows, schema=arrow.schema(known)), buffer
-  )
+  parquet.write_table(arrow.Table.from_pylist(rows, schema=schema), buffer)
   return buffer.getvalue()
 
 
