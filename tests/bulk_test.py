@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from splitner_jax import SplitNER
-from splitner_jax.inference import model_folder
+from splitner_jax.data.sentences import Sentence
+from splitner_jax.inference import checks, model_folder
 from splitner_jax.runtime import json_text
 from splitner_jax.runtime.errors import UserError
 from tests import runs, tiny_system
@@ -34,6 +35,9 @@ pytestmark = [
 _TEXTS = ["Bo saw Old Paris.", "", "no more", "\U0001f600 ROME, so"]
 
 
+_TAGGED = [Sentence(("a", "b"), pos=("DET", "NOUN"))]
+
+
 @pytest.fixture
 def capitals(monkeypatch: pytest.MonkeyPatch) -> tiny_system.Capitals:
   """What every job's model is."""
@@ -43,6 +47,7 @@ def capitals(monkeypatch: pytest.MonkeyPatch) -> tiny_system.Capitals:
     "from_pretrained",
     lambda name, batch_size=32: SplitNER(model),  # type: ignore[arg-type]
   )
+  monkeypatch.setattr(checks, "check_model", lambda name, labels: None)
   return model
 
 
@@ -113,7 +118,7 @@ def test_a_rerun_does_what_is_missing(
   del before[lost]
   assert before == {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in before}
   assert bulk.run(pattern, str(out), options) == (0, 0)
-  with pytest.raises(UserError, match="shards of a job with other options"):
+  with pytest.raises(UserError, match="out: is of a job with other options"):
     bulk.run(pattern, str(out), Options("model", shard_texts=51))
 
 
@@ -229,6 +234,27 @@ def test_nothing_matches(tmp_path: pathlib.Path):
   with pytest.raises(UserError, match="--input: nothing matches"):
     bulk.run(f"{tmp_path}/*.no", str(tmp_path / "out"), Options("model"))
   assert not (tmp_path / "out").exists()
+
+
+def test_mistakes_leave_no_folder(
+  tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
+):
+  """They are told before Beam is asked, which would have tracebacks."""
+  (tmp_path / "a.txt").write_text("ada likes oslo\n")
+  model = str(tiny_system.save(tmp_path))
+  no_model = f"{tmp_path}/modle"
+  pos = tiny_system.make(tmp_path / "pos", features="pos", sentences=_TAGGED)
+  model_folder.save(tmp_path / "reads pos", pos)
+  for options, said in (
+    (Options(no_model), f"'{no_model}' is no folder, and no model of the"),
+    (Options(model, labels=("persn",)), "labels: 'persn' is none of the"),
+    (Options(model, batch_size=0), "batch_size: 0 is below the least, 1"),
+    (Options(f"{tmp_path}/reads pos"), "the model reads parts of speech"),
+  ):
+    with pytest.raises(UserError, match=re.escape(said)):
+      bulk.run(f"{tmp_path}/a.txt", f"{tmp_path}/out", options)
+    assert not (tmp_path / "out").exists()
+  assert capfd.readouterr().err == ""
 
 
 def _start(folder: pathlib.Path, command: str) -> subprocess.Popen[str]:

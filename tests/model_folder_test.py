@@ -71,6 +71,21 @@ def test_round_trip(trained: NerModel, saved: pathlib.Path):
       np.testing.assert_array_equal(value, other[key])
 
 
+def test_without_weights_no_device_is_taken(
+  trained: NerModel, copy: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+  for weights in copy.glob("*.safetensors"):
+    weights.unlink()
+  monkeypatch.setattr(devices, "_platform", pytest.fail)
+  found = model_folder.load(str(copy), weights=False)
+  assert found.labels == trained.labels
+  assert found.tasks.keys() == trained.tasks.keys()
+  assert not found.params
+  (copy / "tokenizer.json").unlink()
+  with pytest.raises(UserError, match=r"tokenizer.json: is missing"):
+    model_folder.load(str(copy), weights=False)
+
+
 _ENCODER = {
   "activation", "attention_dropout", "family", "hidden_dropout", "hidden_size",
   "intermediate_size", "layer_norm_eps", "max_positions", "num_heads",
@@ -504,6 +519,9 @@ def test_hub(saved: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
   monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
   assert model_folder.load("someone/model").labels == tiny_system.TYPES
   assert not any(p.endswith((".py", ".bin")) for p in asked["someone/model"])
+  assert "*.safetensors" in asked["someone/model"]
+  model_folder.load("someone/model", weights=False)
+  assert "*.safetensors" not in asked["someone/model"]
   with pytest.raises(UserError, match="is no folder"):
     model_folder.load("no/such/folder")
 

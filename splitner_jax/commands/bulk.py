@@ -14,7 +14,7 @@ Needs pip install "splitner_jax[beam]".
 from absl import flags
 
 from splitner_jax.commands import cli, tagging_flags
-from splitner_jax.inference import pipeline
+from splitner_jax.inference import checks
 from splitner_jax.runtime import sizes
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.extras import needed
@@ -42,7 +42,7 @@ def check_flags() -> None:
   for name in ("model", "input", "output"):
     if not flags.FLAGS[name].value:
       raise UserError(f"--{name} is missing; see --help")
-  pipeline.check_choice(flags.FLAGS.threshold, flags.FLAGS.labels)
+  checks.check_choice(flags.FLAGS.threshold, flags.FLAGS.labels)
 
 
 def main(argv: list[str]) -> None:

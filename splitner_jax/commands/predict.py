@@ -16,7 +16,7 @@ from absl import flags
 from absl import logging as absl_logging
 
 from splitner_jax.commands import cli, tagging_flags, texts
-from splitner_jax.inference import output_formats, pipeline
+from splitner_jax.inference import checks, output_formats, pipeline
 from splitner_jax.inference.documents import Row
 from splitner_jax.runtime.errors import UserError
 
@@ -86,7 +86,7 @@ def check_flags() -> None:
     raise UserError(
       "--format: brat needs every line; leave out --on-error=skip"
     )
-  pipeline.check_choice(flags.FLAGS.threshold, flags.FLAGS.labels)
+  checks.check_choice(flags.FLAGS.threshold, flags.FLAGS.labels)
 
 
 def main(argv: list[str]) -> None:

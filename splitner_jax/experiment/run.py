@@ -109,7 +109,7 @@ def _run_one(
     if split != "dev":
       read = evaluate.read(predictor, sentences, [decoding.outside_bias])
     result[split], predicted = evaluate.evaluate(predictor, read, decoding)
-    if split == "test" and not predictor.reads_pos:
+    if split == "test" and not model.reads_pos:
       ner = SplitNER(model, predictor=predictor)
       result[split]["raw_text"] = raw_text.score(ner, sentences)
     if split == "test" and known is not None:

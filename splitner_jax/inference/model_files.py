@@ -35,7 +35,11 @@ def tokenizer_files(tasks: Iterable[str]) -> list[str]:
 
 @contextlib.contextmanager
 def checking(
-  folder: pathlib.Path, tasks: Iterable[str], checksums: Mapping[str, int]
+  folder: pathlib.Path,
+  tasks: Iterable[str],
+  checksums: Mapping[str, int],
+  *,
+  weights: bool = True,
 ) -> Iterator[None]:
   """Checks the files: small ones before the block, weights beside it.
 
@@ -46,22 +50,23 @@ def checking(
     tasks: their names, which are those of its folders of tokenizers.
     checksums: as `checksums` made them; none in older folders, whose files
       are not checked.
+    weights: whether they are checked too.
 
   Raises:
     UserError: a file is not as it was saved, or was not saved with the model
       but would be read.
   """
-  weights = {
+  large = {
     name: each
     for name, each in checksums.items()
     if name.endswith(".safetensors")
   }
-  small = {n: c for n, c in checksums.items() if n not in weights}
+  small = {n: c for n, c in checksums.items() if n not in large}
   _check_files(folder, small)
   if checksums:
     _check_strays(folder, tasks, checksums)
   with ThreadPoolExecutor(1) as pool:
-    checked = pool.submit(_check_files, folder, weights)
+    checked = pool.submit(_check_files, folder, large if weights else {})
     try:
       yield
     finally:

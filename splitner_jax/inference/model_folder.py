@@ -44,10 +44,11 @@ from splitner_jax.tasks import TASK_KINDS, AnyTask
 from splitner_jax.tasks.decoding import Decoding
 from splitner_jax.tasks.systems import SYSTEMS
 
+_WEIGHTS = "*.safetensors"
 _FILES = (
   "config.json",
   "README.md",
-  "*.safetensors",
+  _WEIGHTS,
   *TOKENIZER_FILES,
   *(f"*/{name}" for name in TOKENIZER_FILES),
 )
@@ -183,20 +184,25 @@ def _same(one: Tokenizer, other: Tokenizer) -> bool:
   )
 
 
-def load(name: str, *, compute_dtype: str = "auto") -> NerModel:
+def load(
+  name: str, *, compute_dtype: str = "auto", weights: bool = True
+) -> NerModel:
   """Reads a folder, or a model of the Hugging Face hub.
 
   Args:
     name: the folder, or the model's id.
     compute_dtype: float32, bfloat16, or auto: bfloat16 on TPU and GPU.
+    weights: whether to read them. A model without says what it is, and takes
+      no device.
 
   Raises:
     UserError: there is no such model, or its files are not as `save` writes
       them.
   """
-  dtype = devices.compute_dtype(compute_dtype)
+  dtype = devices.compute_dtype(compute_dtype) if weights else "float32"
+  wanted = [f for f in _FILES if weights or f != _WEIGHTS]
   _recover(_place(name))
-  folder = pathlib.Path(folder_or_download(str(name), _FILES))
+  folder = pathlib.Path(folder_or_download(str(name), wanted))
   config = _read_config(folder)
   with _blamed_on(folder / "config.json"):
     if config["system"] not in SYSTEMS:
@@ -211,13 +217,14 @@ def load(name: str, *, compute_dtype: str = "auto") -> NerModel:
   files = config.get("files", {})
   tasks, params = {}, {}
   tokenizer = functools.cache(Tokenizer)  # Tasks may share one.
-  with model_files.checking(folder, fields, files):
+  with model_files.checking(folder, fields, files, weights=weights):
     for name, settings in fields.items():
       task = _make_task(folder, name, settings, dtype, tokenizer)
       if not files:
         task.tokenizer.check_vocabulary(task.model.encoder.vocab_size)
       tasks[name] = task
-      params[name] = _read_params(folder / f"{name}.safetensors", task)
+      if weights:
+        params[name] = _read_params(folder / f"{name}.safetensors", task)
   card_file = folder / "README.md"
   text = ""
   if card_file.is_file():

@@ -26,7 +26,8 @@ class NerModel:
   Attributes:
     kind: of system.
     tasks: by name.
-    params: of each task, a plain tree, replicated.
+    params: of each task, a plain tree, replicated; none of a model that is
+      only looked at.
     decoding: how its answers become mentions.
     text_style: how text is to be split for it.
     card: the model card, Markdown.
@@ -43,6 +44,11 @@ class NerModel:
   def labels(self) -> tuple[str, ...]:
     """The entity types."""
     return next(t.labels for t in self.tasks.values() if t.labels)
+
+  @property
+  def reads_pos(self) -> bool:
+    """Whether it reads parts of speech, which text does not have."""
+    return any("pos" in task.features for task in self.tasks.values())
 
   def predictor(self, batch_size: int = 32) -> "Predictor":
     """The model, ready to run so many sentences at a time."""
@@ -79,11 +85,6 @@ class Predictor:
       name: Forward(programs[name], model.params[name], progress=progress)
       for name in model.tasks
     }
-
-  @property
-  def reads_pos(self) -> bool:
-    """Whether it reads parts of speech, which text does not have."""
-    return any("pos" in task.features for task in self.tasks.values())
 
   def warm_up(self) -> None:
     """Compiles all programs."""

@@ -11,6 +11,7 @@ from splitner_jax.data import text as text_lib
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.data.text import Word
 from splitner_jax.evaluation.thresholds import Thresholds
+from splitner_jax.inference import checks
 from splitner_jax.runtime.errors import UserError
 
 # JAX is imported with the first model: whoever imports this module, or asks
@@ -146,14 +147,10 @@ class SplitNER:
     Raises:
       UserError: it reads parts of speech; or `batch_size` is below 1.
     """
-    _check_batch_size(batch_size)
+    checks.check_batch_size(batch_size)
+    checks.check_reads_text(model)
     self._model = model
     self._predictor = predictor or model.predictor(batch_size)
-    if self._predictor.reads_pos:
-      raise UserError(
-        "the model reads parts of speech, which text does not have, so that it "
-        "cannot tag text; train one without the feature pos"
-      )
 
   @classmethod
   def from_pretrained(
@@ -247,7 +244,7 @@ class SplitNER:
 
     Raises:
       UserError: a text is no string and no list of words, or what
-        `check_choice` and the model's types say of the choice.
+        `checks` and the model's types say of the choice.
     """
     return list(
       self.stream(
@@ -269,10 +266,10 @@ class SplitNER:
     """
     if isinstance(texts, str):
       texts = [texts]
-    _check_batch_size(batch_size)
-    check_choice(threshold, labels)
+    checks.check_batch_size(batch_size)
+    checks.check_choice(threshold, labels)
     if labels is not None:
-      labels = self._known_labels(labels)
+      labels = checks.known_labels(labels, self._model)
     decoding = self._model.decoding
     if threshold is not None:
       decoding = dataclasses.replace(decoding, thresholds=Thresholds(threshold))
@@ -359,31 +356,3 @@ class SplitNER:
         )
     words = text_lib.words_in_line(_SURROGATE.sub("\ufffd", w) for w in given)
     return _Tagged(" ".join(given), [words] if words else [], words=True)
-
-  def _known_labels(self, labels: Collection[str]) -> frozenset[str]:
-    """Some of the entity types, after a look at their names."""
-    asked = [labels] if isinstance(labels, str) else labels
-    unknown = sorted(set(asked) - set(self.labels))
-    if unknown:
-      raise UserError(
-        f"labels: {', '.join(map(repr, unknown))} is none of the model's "
-        f"types, {', '.join(self.labels)}"
-      )
-    return frozenset(asked)
-
-
-def check_choice(
-  threshold: float | None, labels: Collection[str] | None
-) -> None:
-  """Raises UserError for what would leave no entity, whatever the text."""
-  if threshold is not None and not 0 <= threshold <= 1:
-    raise UserError(
-      f"threshold: {threshold} is no score; give one from 0 to 1, such as 0.95"
-    )
-  if labels is not None and not labels:
-    raise UserError("labels: is empty; name a type, or leave it out for all")
-
-
-def _check_batch_size(batch_size: int | None) -> None:
-  if batch_size is not None and batch_size < 1:
-    raise UserError(f"batch_size: {batch_size} is below the least, 1")

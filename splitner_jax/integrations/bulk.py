@@ -19,7 +19,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
-from splitner_jax.inference import output_formats
+from splitner_jax.inference import checks, output_formats
 from splitner_jax.inference.pipeline import Entity, SplitNER
 from splitner_jax.integrations.bulk_shards import (
   AS_IT_IS,
@@ -234,7 +234,8 @@ def run(
     How many texts were tagged now, and how many failed.
 
   Raises:
-    UserError: nothing matches, or the folder has shards of another job.
+    UserError: nothing matches, the model cannot do it, or the folder is of
+      another job.
   """
   from apache_beam.options.pipeline_options import PipelineOptions
   from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -243,8 +244,12 @@ def run(
   paths = [file.path for file in match.metadata_list]
   if not paths:
     raise UserError(f"--input: nothing matches {pattern}; check the path")
-  _check_settings(output, options)
   local = not any(x.startswith("--runner") for x in beam_options)
+  checks.check_batch_size(options.batch_size)
+  # Other machines may have models that this one has not.
+  if local or os.path.isdir(options.model):
+    checks.check_model(options.model, options.labels)
+  _check_settings(output, options)
   pipeline = beam.Pipeline(
     runner=FnApiRunner() if local else None,
     options=PipelineOptions(list(beam_options), save_main_session=False),
@@ -271,7 +276,7 @@ def _check_settings(output: str, options: Options) -> None:
       if file.read().decode() == text:
         return
     raise UserError(
-      f"{output}: has shards of a job with other options ({SETTINGS}); give "
-      "the same, or another folder"
+      f"{output}: is of a job with other options ({SETTINGS}); give the same, "
+      "or another folder"
     )
   _write_whole(path, text.encode())

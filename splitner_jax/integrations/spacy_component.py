@@ -17,7 +17,8 @@ import srsly
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
-from splitner_jax.inference.pipeline import Entity, SplitNER, check_choice
+from splitner_jax.inference.checks import check_choice
+from splitner_jax.inference.pipeline import Entity, SplitNER
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Json
 
