@@ -99,7 +99,8 @@ def test_shards_are_what_predict_says(
   assert [r["entities"] for r in found] == wanted
   names = [f"a.jsonl-0000{i}.jsonl" for i in range(6)]
   names += [f"b.txt-0000{i}.jsonl" for i in range(6)]
-  assert sorted(p.name for p in out.iterdir()) == sorted([*names, "bulk.json"])
+  names += ["bulk.json", "bulk-inputs-00001.json"]
+  assert sorted(p.name for p in out.iterdir()) == sorted(names)
 
 
 def test_a_rerun_does_what_is_missing(
@@ -120,6 +121,105 @@ def test_a_rerun_does_what_is_missing(
   assert bulk.run(pattern, str(out), options) == (0, 0)
   with pytest.raises(UserError, match="out: is of a job with other options"):
     bulk.run(pattern, str(out), Options("model", shard_texts=51))
+
+
+def _in_folders(tmp_path: pathlib.Path, **texts: str) -> None:
+  """Files of one name, in folders of others."""
+  for folder, text in texts.items():
+    path = tmp_path / "in" / folder / "a.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"text": text}))
+
+
+def _of_names(out: pathlib.Path) -> dict[str, str]:
+  """The text of each shard."""
+  shards = sorted(out.glob("a.jsonl-*"))
+  return {p.name: json.loads(p.read_bytes())["text"] for p in shards}
+
+
+def test_a_new_file_gets_a_name_of_its_own(
+  tmp_path: pathlib.Path,
+  capitals: tiny_system.Capitals,
+  monkeypatch: pytest.MonkeyPatch,
+):
+  del capitals
+  out, options = tmp_path / "out", Options("model")
+  pattern = f"{tmp_path}/in/*/a.jsonl"
+  _in_folders(tmp_path, c="c", d="d")
+  assert bulk.run(pattern, str(out), options) == (2, 0)
+  # Those that are there keep theirs, whatever comes before them and goes.
+  _in_folders(tmp_path, a="a", b="b")
+  assert bulk.run(pattern, str(out), options) == (2, 0)
+  (tmp_path / "in/c/a.jsonl").unlink()
+  _in_folders(tmp_path, e="e")
+  monkeypatch.chdir(tmp_path)
+  assert bulk.run("in/*/a.jsonl", str(out), options) == (1, 0)
+  assert bulk.run(pattern, str(out), options) == (0, 0)
+  assert _of_names(out) == {
+    "a.jsonl-00000.jsonl": "c",
+    _SECOND: "d",
+    "a.jsonl-3-00000.jsonl": "a",
+    "a.jsonl-4-00000.jsonl": "b",
+    "a.jsonl-5-00000.jsonl": "e",
+  }
+
+
+_SECOND = "a.jsonl-2-00000.jsonl"
+
+
+@pytest.mark.parametrize("text", ["other", "longer than before"])
+def test_a_file_that_has_changed(
+  text: str, tmp_path: pathlib.Path, capitals: tiny_system.Capitals
+):
+  del capitals
+  out, options = tmp_path / "out", Options("model")
+  pattern = f"{tmp_path}/in/*/a.jsonl"
+  _in_folders(tmp_path, b="first", c="b")
+  assert bulk.run(pattern, str(out), options) == (2, 0)
+  path = tmp_path / "in/b/a.jsonl"
+  before = path.stat().st_mtime_ns
+  _in_folders(tmp_path, b=text, a="new")
+  # On no disk in the same moment.
+  os.utime(path, ns=(before, before + 1_000_000_000))
+  with pytest.raises(UserError) as caught:
+    bulk.run(pattern, str(out), options)
+  assert str(caught.value) == (
+    f"{path}: has changed since {out} has shards of it (another size or "
+    "time); delete them, a.jsonl-NUMBER, there and in failed, or give another "
+    "folder"
+  )
+  assert _of_names(out) == {"a.jsonl-00000.jsonl": "first", _SECOND: "b"}
+  # As it says. What is of another file does not matter.
+  (out / "failed").mkdir()
+  left = out / "failed" / "a.jsonl-00003.jsonl"
+  left.write_text("")
+  (out / "a.jsonl-00000.jsonl").unlink()
+  with pytest.raises(UserError, match="has changed since"):
+    bulk.run(pattern, str(out), options)
+  left.unlink()
+  assert bulk.run(pattern, str(out), options) == (2, 0)
+  third = "a.jsonl-3-00000.jsonl"
+  wanted = {"a.jsonl-00000.jsonl": text, _SECOND: "b", third: "new"}
+  assert _of_names(out) == wanted
+  assert bulk.run(pattern, str(out), options) == (0, 0)
+  (out / "bulk-inputs-00002.json").write_text("{")
+  with pytest.raises(UserError, match=r"00002.json: cannot be read \(Expect"):
+    bulk.run(pattern, str(out), options)
+
+
+def test_a_folder_of_before_files_were_written_down(
+  tmp_path: pathlib.Path, capitals: tiny_system.Capitals
+):
+  del capitals
+  out, options = tmp_path / "out", Options("model")
+  pattern = f"{tmp_path}/in/*/a.jsonl"
+  _in_folders(tmp_path, a="a", b="b")
+  assert bulk.run(pattern, str(out), options) == (2, 0)
+  inputs = out / "bulk-inputs-00001.json"
+  text = inputs.read_text()
+  inputs.unlink()
+  assert bulk.run(pattern, str(out), options) == (0, 0)
+  assert inputs.read_text() == text
 
 
 def test_broken_records_are_set_aside(

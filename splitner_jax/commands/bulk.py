@@ -4,9 +4,10 @@ splitner bulk --model=FOLDER --input='texts/*.jsonl' --output=FOLDER
 
 Files are JSON Lines, Parquet or plain text. The output has a shard for every
 --shard_texts texts (of Parquet: for every row group), each whole or not there:
-the same command goes on with those that are missing. What could not be read is
-in FOLDER/failed, with file, line and reason. --runner=FlinkRunner, SparkRunner
-or DataflowRunner runs it elsewhere, with --beam=OPTION=VALUE,...
+the same command goes on with those that are missing, also of new files; a file
+that has changed since is refused. What could not be read is in FOLDER/failed,
+with file, line and reason. --runner=FlinkRunner, SparkRunner or DataflowRunner
+runs it elsewhere, with --beam=OPTION=VALUE,...
 
 Needs pip install "splitner_jax[beam]".
 """

@@ -6,7 +6,6 @@ with the shards that are missing. What is distributed, and how, is the
 engine's. Needs pip install "splitner_jax[beam]".
 """
 
-import dataclasses
 import io
 import json
 import math
@@ -21,8 +20,9 @@ from apache_beam.ml.inference.base import ModelHandler, RunInference
 
 from splitner_jax.inference import checks, output_formats
 from splitner_jax.inference.pipeline import Entity, SplitNER
+from splitner_jax.integrations import bulk_folder
+from splitner_jax.integrations.bulk_folder import FAILED
 from splitner_jax.integrations.bulk_shards import (
-  AS_IT_IS,
   Options,
   Texts,
   read,
@@ -31,11 +31,6 @@ from splitner_jax.integrations.bulk_shards import (
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.extras import needed
 from splitner_jax.runtime.types import Json
-
-FAILED = "failed"
-"""The side output: a record of each text that could not be tagged."""
-
-SETTINGS = "bulk.json"
 
 
 class Tagger(ModelHandler):
@@ -88,7 +83,8 @@ class Write(beam.DoFn):
     target = texts.shard.target
     if texts.failures:
       lines = [_json_line(failure) for failure in texts.failures]
-      _write_whole(failures_of(target), "".join(lines).encode())
+      path = bulk_folder.failures_of(target)
+      bulk_folder.write_whole(path, "".join(lines).encode())
     records = [
       output_formats.record(row, found)
       for row, found in zip(texts.rows, entities, strict=True)
@@ -98,19 +94,12 @@ class Write(beam.DoFn):
     else:
       data = _parquet(records)
     # The last: what is there is done.
-    _write_whole(target, data)
+    bulk_folder.write_whole(target, data)
     self._texts.inc(len(records))
     self._failed.inc(len(texts.failures))
     for failure in texts.failures:
       yield beam.pvalue.TaggedOutput(FAILED, failure)
     yield target
-
-
-def failures_of(target: str) -> str:
-  """The file of a shard's failures, if it has any."""
-  folder, name = FileSystems.split(target)
-  stem = name.rpartition(".")[0]
-  return FileSystems.join(folder, FAILED, f"{stem}.jsonl")
 
 
 def _json_line(record: Json) -> str:
@@ -159,27 +148,6 @@ def _parquet(records: Sequence[Json]) -> bytes:
   return buffer.getvalue()
 
 
-def _write_whole(path: str, data: bytes) -> None:
-  """Writes a file under another name first: it is whole or not there."""
-  folder, name = FileSystems.split(path)
-  # Of hidden names nobody reads a part.
-  part = FileSystems.join(folder, f".{name}.{os.getpid()}.part")
-  _make_folder(folder)
-  with FileSystems.create(part, compression_type=AS_IT_IS) as file:
-    file.write(data)
-  if FileSystems.exists(path):
-    FileSystems.delete([path])
-  FileSystems.rename([part], [path])
-
-
-def _make_folder(folder: str) -> None:
-  try:
-    FileSystems.mkdirs(folder)
-  except OSError:  # It is there already.
-    if not FileSystems.exists(folder):
-      raise
-
-
 class Bulk(beam.PTransform):
   """Paths of files to shards that are written, and failures beside."""
 
@@ -189,7 +157,10 @@ class Bulk(beam.PTransform):
     self._output, self._options = output, options
 
   def expand(self, files: object) -> Any:
-    """(path, name) of files to the outputs `written` and FAILED."""
+    """(path, name) of files to the outputs `written` and FAILED.
+
+    The latter are records of the texts that could not be tagged.
+    """
     output, options = self._output, self._options
     return (
       files
@@ -201,20 +172,6 @@ class Bulk(beam.PTransform):
       | "write"
       >> beam.ParDo(Write(options)).with_outputs(FAILED, main="written")
     )
-
-
-def _names(paths: Sequence[str]) -> list[tuple[str, str]]:
-  """Each path with a name of its own, the same for the same paths."""
-  named: dict[str, str] = {}
-  for path in sorted(paths):
-    name = FileSystems.split(path)[1]
-    known = set(named.values())
-    stem, i = name, 1
-    while name in known:
-      i += 1
-      name = f"{stem}-{i}"
-    named[path] = name
-  return list(named.items())
 
 
 def run(
@@ -234,27 +191,27 @@ def run(
     How many texts were tagged now, and how many failed.
 
   Raises:
-    UserError: nothing matches, the model cannot do it, or the folder is of
-      another job.
+    UserError: nothing matches, the model cannot do it, the folder is of
+      another job, or a file has changed that it has shards of.
   """
   from apache_beam.options.pipeline_options import PipelineOptions
   from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
   [match] = FileSystems.match([pattern])
-  paths = [file.path for file in match.metadata_list]
-  if not paths:
+  if not match.metadata_list:
     raise UserError(f"--input: nothing matches {pattern}; check the path")
   local = not any(x.startswith("--runner") for x in beam_options)
   checks.check_batch_size(options.batch_size)
   # Other machines may have models that this one has not.
   if local or os.path.isdir(options.model):
     checks.check_model(options.model, options.labels)
-  _check_settings(output, options)
+  bulk_folder.check_settings(output, options)
+  names = bulk_folder.names(output, match.metadata_list)
   pipeline = beam.Pipeline(
     runner=FnApiRunner() if local else None,
     options=PipelineOptions(list(beam_options), save_main_session=False),
   )
-  _ = pipeline | beam.Create(_names(paths)) | Bulk(output, options)
+  _ = pipeline | beam.Create(names) | Bulk(output, options)
   result = pipeline.run()
   result.wait_until_finish()
   counts = {
@@ -263,20 +220,3 @@ def run(
     if counter.key.metric.namespace == "splitner"
   }
   return counts.get("texts", 0), counts.get(FAILED, 0)
-
-
-def _check_settings(output: str, options: Options) -> None:
-  """Writes what the job does; raises UserError if it was something else."""
-  fields = dataclasses.asdict(options)
-  fields["labels"] = options.labels and list(options.labels)
-  text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
-  path = FileSystems.join(output, SETTINGS)
-  if FileSystems.exists(path):
-    with FileSystems.open(path) as file:
-      if file.read().decode() == text:
-        return
-    raise UserError(
-      f"{output}: is of a job with other options ({SETTINGS}); give the same, "
-      "or another folder"
-    )
-  _write_whole(path, text.encode())
