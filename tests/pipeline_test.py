@@ -236,9 +236,13 @@ def test_the_folder_of_a_user(
   ner.save_pretrained("~/model")
   assert SplitNER.from_pretrained("~/model").labels == tiny_system.TYPES
   files.atomic_write("~/a.txt", ["a"])
+  with files.atomic_folder("~/b") as folder:
+    (folder / "a.txt").touch()
   with buckets.opened("~/run") as (folder, _):
     assert folder == tmp_path / "home" / "run"
-  assert {x.name for x in (tmp_path / "home").iterdir()} == {"a.txt", "model"}
+  assert {x.name for x in (tmp_path / "home").iterdir()} == {
+    *("a.txt", "b", "model")
+  }
   assert [x.name for x in tmp_path.iterdir()] == ["home"]
 
 

@@ -222,7 +222,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
   Raises:
     UserError: the folder cannot be written.
   """
-  folder = pathlib.Path(os.path.abspath(path))
+  folder = pathlib.Path(os.path.abspath(os.path.expanduser(path)))
   unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
   _scratch.add(unfinished)
   try:
