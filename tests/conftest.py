@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import signal
 import subprocess
 from collections.abc import Iterator
 
@@ -21,6 +22,9 @@ import pytest
 from splitner_jax.runtime.cache import cache_dir
 from splitner_jax.tasks import TASK_KINDS
 from splitner_jax.tasks.systems import SYSTEMS
+
+# A shell lets its background jobs ignore ctrl-C, and they what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _USER_CACHE = cache_dir()
