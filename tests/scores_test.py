@@ -141,6 +141,18 @@ def test_columns_are_chosen(folder: pathlib.Path) -> None:
   assert scores.score_files(same, same)["all_sentences"]["correct"] == 1
 
 
+def test_columns_of_a_file_in_which_no_row_is_sure(
+  tmp_path: pathlib.Path,
+) -> None:
+  """Each may be a comment, so that nobody knows how many columns there are."""
+  (tmp_path / "a.tsv").write_text("#a\tB-x\tB-x\n-b\tO\tB-x\n")
+  path = str(tmp_path / "a.tsv")
+  found = scores.score_files(path, path, gold_column=1)
+  assert found["all_sentences"]["predicted"] == 2
+  with pytest.raises(UserError, match="are in the same column of one file"):
+    scores.score_files(path, path)
+
+
 def test_one_file_without_predictions(folder: pathlib.Path) -> None:
   (folder / "a.gold_conll").touch()
   with (folder / "run.jsonl").open("a") as file:

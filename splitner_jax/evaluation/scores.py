@@ -100,9 +100,10 @@ def _check_two_sides(
 ) -> None:
   """Raises UserError if one file has no predictions beside its gold."""
   if formats.is_columns(path):
-    width = len(formats.first_row(read_lines(path)) or "?")
+    row = formats.first_row(read_lines(path))
+    both = {gold_column, predicted_column}
     # Counted from either side; what is no column is told by who reads it.
-    if gold_column % width == predicted_column % width:
+    if len({column % len(row) for column in both} if row else both) == 1:
       raise UserError(
         f"{path}: gold and predicted tags are in the same column of one file; "
         "name the columns with --gold_column and --predicted_column"
