@@ -122,3 +122,17 @@ def test_damaged_checkpoints(
       path.write_bytes(data if damage == "flip" else cut)
   with pytest.raises(UserError, match="the checkpoints there are damaged"):
     getattr(open_checkpoints(), which)()
+
+
+def test_small_arrays_are_not_cut(open_checkpoints, monkeypatch):
+  """Which takes a call for each device and array, while training waits."""
+  cuts = []
+  monkeypatch.setattr(
+    jax.lax, "slice_in_dim", lambda *args, **_: cuts.append(args)
+  )
+  checkpoints = open_checkpoints()
+  state = devices.replicate(_STATE)
+  assert len(jax.tree.leaves(state)[0].addressable_shards) == 4
+  checkpoints.save_latest(1, state, fresh_progress(), evaluated=False)
+  checkpoints.wait()
+  assert not cuts

@@ -59,9 +59,11 @@ def test_the_same_numbers_from_less(family: str):
     _, backward = jax.vjp(lambda p, loss=loss: loss(p, batch), params)
     kept.append(sum(x.size for x in jax.tree.leaves(backward)))
   one, other = results
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
-    one,
-    other,
-  )
+
+  def check(a: jax.Array, b: jax.Array) -> None:
+    # To what float32 sums of numbers as large as the array's largest can keep.
+    scale = max(1.0, float(jnp.abs(b).max()))
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * scale)
+
+  jax.tree.map(check, one, other)
   assert kept[1] < 0.7 * kept[0]

@@ -45,8 +45,14 @@ class _Machine:
       timeout=30,
     )
 
+  def end(self, how: str) -> None:
+    """Says how the training ends, whole or not at all: it may be reading."""
+    part = self.bucket / "end.part"
+    part.write_text(how)
+    part.replace(self.bucket / "end")
+
   def start(self, end: str) -> None:
-    (self.bucket / "end").write_text(end)
+    self.end(end)
     done = self("start", "gs://b/run", "--config=configs/demo.py")
     assert done.returncode == 0, done.stderr
 
@@ -176,7 +182,7 @@ def test_results_that_cannot_be_written(machine: _Machine) -> None:
   _wait(lambda: "arguments" in machine.poll()[0])
   (machine.bucket / "broken").touch()
   (machine.root / "runs/cloud/more").touch()
-  (machine.bucket / "end").write_text("0")
+  machine.end("0")
   assert machine.ended() == "exited 1"
   assert "error: the results are not in gs://b/run" in machine.poll()[0]
 

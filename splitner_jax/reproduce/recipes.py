@@ -181,5 +181,10 @@ RUNS: dict[str, Run] = {
     _TUNED,
     cost=0.5,
   ),
+  "single_seqtag_smoothed_6": Run(
+    "Single(SeqTag), labels smoothed, at most 6 epochs",
+    "single_seqtag",
+    {**_TUNED, "epochs": 6, "tagger.loss": "smoothed_cross_entropy"},
+  ),
 }
 """All runs, by the name of their folder."""

@@ -156,7 +156,7 @@ TABLES: dict[str, Table] = {
     {},
     (ON_GOLD_DEV, ON_GOLD, DEV, HONEST),
     {
-      "wnut17": ("single_seqtag_tuned_6",),
+      "wnut17": ("single_seqtag_tuned_6", "single_seqtag_smoothed_6"),
       "bionlp13cg": ("single_seqtag_tuned_10",),
     },
     before=verdict,

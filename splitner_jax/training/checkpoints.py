@@ -22,19 +22,45 @@ from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.training.progress import fresh_progress
 
 
-def _targets(tree: Tree) -> Tree:
+# Each device writes a part of an array that is larger. Cutting the small ones
+# costs more than it saves: a call for each part, while training waits.
+_SHARED_BYTES = 2**20
+
+
+def _arrays() -> ocp.PyTreeCheckpointHandler:
+  """What writes and reads the arrays."""
+  handler = ocp.type_handlers.ArrayHandler(
+    min_slice_bytes_for_replica_parallel=_SHARED_BYTES
+  )
+  return ocp.PyTreeCheckpointHandler(
+    type_handler_registry=ocp.type_handlers.create_type_handler_registry(
+      (jax.Array, handler)
+    )
+  )
+
+
+def _restored_as(tree: Tree) -> ocp.args.PyTreeRestore:
   """Shapes with the sharding to restore to, whatever devices saved them."""
-  return jax.tree.map(
+  targets = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(
       x.shape, x.dtype, sharding=devices.replicated()
     ),
     tree,
   )
+  return ocp.args.PyTreeRestore(
+    targets, ocp.checkpoint_utils.construct_restore_args(targets)
+  )
 
 
-def _manager(folder: buckets.Place) -> ocp.CheckpointManager:
+def _manager(folder: buckets.Place, name: str) -> ocp.CheckpointManager:
+  """Of a folder's checkpoints, whose arrays have this name."""
   return ocp.CheckpointManager(
     folder,
+    item_handlers={
+      name: _arrays(),
+      "progress": ocp.JsonCheckpointHandler(),
+      "checksums": ocp.JsonCheckpointHandler(),
+    },
     options=ocp.CheckpointManagerOptions(
       max_to_keep=1, create=True, cleanup_tmp_directories=True
     ),
@@ -196,8 +222,8 @@ class Checkpoints:
       _hear_no_more()
     self._folder = folder
     with _damage(folder):
-      self._latest = _manager(folder / "latest")
-      self._best = _manager(folder / "best")
+      self._latest = _manager(folder / "latest", "state")
+      self._best = _manager(folder / "best", "params")
 
   def _make(self, folder: pathlib.Path) -> None:
     """Makes the folder on a disk, before Orbax starts.
@@ -238,7 +264,7 @@ class Checkpoints:
       self._latest.save(
         2 * step + evaluated,
         args=ocp.args.Composite(
-          state=ocp.args.StandardSave(state),
+          state=ocp.args.PyTreeSave(state),
           # A copy: the caller goes on while it is written.
           progress=ocp.args.JsonSave(copy.deepcopy(progress)),
           checksums=ocp.args.JsonSave(
@@ -256,7 +282,7 @@ class Checkpoints:
       self._best.save(
         number,
         args=ocp.args.Composite(
-          params=ocp.args.StandardSave(params),
+          params=ocp.args.PyTreeSave(params),
           checksums=ocp.args.JsonSave({"params": _checksum(params)}),
         ),
       )
@@ -276,20 +302,12 @@ class Checkpoints:
   def latest(self) -> Tree:
     """The latest state, replicated."""
     with _damage(self._folder):
-      return _restore(
-        self._latest,
-        "state",
-        ocp.args.StandardRestore(_targets(self._state)),
-      )
+      return _restore(self._latest, "state", _restored_as(self._state))
 
   def best(self) -> Tree:
     """The best parameters, replicated."""
     with _damage(self._folder):
-      return _restore(
-        self._best,
-        "params",
-        ocp.args.StandardRestore(_targets(self._params)),
-      )
+      return _restore(self._best, "params", _restored_as(self._params))
 
   def wait(self) -> None:
     """Waits for what is still being written."""
