@@ -20,6 +20,7 @@ def test_every_family_is_on_it() -> None:
     assert f'"model_type": "{family}"' in twins
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("minilm")
 def test_measures_each_beside_bert(
   tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch

@@ -1,5 +1,6 @@
 """What all tests share: fake devices, a cache of their own, real data."""
 
+import contextlib
 import functools
 import os
 import pathlib
@@ -96,10 +97,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def session_cache(
   tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[pathlib.Path]:
-  """SPLITNER_CACHE for this session; only the backbone is the user's own."""
-  folder = tmp_path_factory.mktemp("cache")
+  """SPLITNER_CACHE for this session; only the backbone is the user's own.
+
+  One for all processes that tests are spread over, with what they compiled.
+  """
+  folder = tmp_path_factory.getbasetemp()
+  if "PYTEST_XDIST_WORKER" in os.environ:
+    folder = folder.parent
+  folder = folder / "cache"
+  folder.mkdir(exist_ok=True)
   if (_USER_CACHE / _MINILM).is_dir():
-    (folder / _MINILM).symlink_to(_USER_CACHE.resolve() / _MINILM)
+    with contextlib.suppress(FileExistsError):
+      (folder / _MINILM).symlink_to(_USER_CACHE.resolve() / _MINILM)
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("SPLITNER_CACHE", str(folder))
     yield folder

@@ -1,9 +1,11 @@
 """Data parallelism: four devices do what one does."""
 
+import functools
 import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,14 +24,25 @@ def test_there_are_four_devices() -> None:
   assert devices.device_count() == _DEVICES
 
 
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+  feature_size, lstm_size = parallel_tasks.SIZES
+  monkeypatch.setattr(features, "OUTPUT_SIZE", feature_size)
+  monkeypatch.setattr(lstm, "LSTM_SIZE", lstm_size)
+
+
+@functools.cache
+def _by_four(name: str) -> list[Any]:
+  return parallel_tasks.train(parallel_tasks.TASKS[name])
+
+
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("name", parallel_tasks.TASKS)
 def test_four_devices_train_as_one(
   name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-  monkeypatch.setattr(features, "OUTPUT_SIZE", 12)
-  monkeypatch.setattr(lstm, "LSTM_SIZE", 8)
   task = parallel_tasks.TASKS[name]
-  four = parallel_tasks.train(task)
+  four = _by_four(name)
   monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
   monkeypatch.setattr(devices, "device_count", lambda: 1)
   one = parallel_tasks.train(task)
@@ -68,14 +81,12 @@ def test_processes_that_have_not_met(monkeypatch: pytest.MonkeyPatch) -> None:
     devices.device_count()
 
 
+@pytest.mark.usefixtures("small")
 def test_jit_trains_as_pmap(monkeypatch: pytest.MonkeyPatch) -> None:
   """What several processes compile, on the devices of this one."""
-  monkeypatch.setattr(features, "OUTPUT_SIZE", 12)
-  monkeypatch.setattr(lstm, "LSTM_SIZE", 8)
-  task = parallel_tasks.TASKS["cross_entropy"]
-  by_pmap = parallel_tasks.train(task)
+  by_pmap = _by_four("cross_entropy")
   monkeypatch.setattr(devices, "_has_other_hosts", lambda: True)
-  by_jit = parallel_tasks.train(task)
+  by_jit = parallel_tasks.train(parallel_tasks.TASKS["cross_entropy"])
   for i, (ours, expected) in enumerate(zip(by_jit, by_pmap, strict=True)):
     parallel_tasks.assert_close(ours, expected, f"step {i}")
   # Rows are those of all devices here too.
@@ -100,11 +111,11 @@ def test_check_replicas() -> None:
       devices.replicate(np.float32(1)), batch
     )
     if correct:
-      devices.check_replicas({"a": state})
+      parallel_tasks.check_replicas({"a": state})
       assert state == 7
     else:
       with pytest.raises(AssertionError):
-        devices.check_replicas({"a": state})
+        parallel_tasks.check_replicas({"a": state})
 
 
 def test_a_step_sees_its_part_of_a_batch() -> None:

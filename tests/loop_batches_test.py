@@ -10,7 +10,7 @@ from splitner_jax.runtime import devices
 from splitner_jax.training import loop, losses
 from splitner_jax.training.checkpoints import Checkpoints
 from splitner_jax.training.step import make_step
-from tests import random_examples, tiny_training
+from tests import parallel_tasks, random_examples, tiny_training
 from tests.tiny_training import Task, settings
 
 
@@ -173,7 +173,7 @@ def test_each_shape_is_traced_once(tmp_path, monkeypatch):
 
     def checked_step(state, batch):
       state, measured = run(state, batch)
-      devices.check_replicas((state, measured))
+      parallel_tasks.check_replicas((state, measured))
       return state, measured
 
     return checked_step

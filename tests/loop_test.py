@@ -208,18 +208,30 @@ def test_what_is_not_finite_stops_training(
   checkpoints.close()
 
 
-def test_killed_at_any_point_the_same_command_goes_on(session_cache, tmp_path):
+_KILLS = [
+  ("in an epoch", -signal.SIGKILL, "detector: 40 examples"),
+  ("SIGTERM in an epoch", 143, "detector: goes on at step 4"),
+  ("SIGTERM in an evaluation", 143, "detector: goes on at step"),
+  ("in an evaluation", -signal.SIGKILL, "detector: goes on at step"),
+  ("between the tasks", -signal.SIGKILL, "detector: goes on at step"),
+  ("nowhere", 0, "detector: already trained"),
+]
+
+
+@pytest.mark.parametrize(
+  "kills",
+  [
+    [*_KILLS[:2], *_KILLS[4:]],
+    pytest.param(_KILLS, marks=pytest.mark.slow),
+  ],
+)
+def test_killed_at_any_point_the_same_command_goes_on(
+  kills, session_cache, tmp_path
+):
   folder = session_cache / "tiny"
   undisturbed, _ = runs.finished(folder)
   workdir = tmp_path / "killed"
-  for kill, status, said in (
-    ("in an epoch", -signal.SIGKILL, "detector: 40 examples"),
-    ("SIGTERM in an epoch", 143, "detector: goes on at step 2"),
-    ("SIGTERM in an evaluation", 143, "detector: goes on at step"),
-    ("in an evaluation", -signal.SIGKILL, "detector: goes on at step"),
-    ("between the tasks", -signal.SIGKILL, "detector: goes on at step"),
-    ("nowhere", 0, "detector: already trained"),
-  ):
+  for kill, status, said in kills:
     process = runs.run(workdir, folder, kill)
     assert process.returncode == status, (kill, process.stderr[-2000:])
     assert said in process.stderr

@@ -77,7 +77,9 @@ def _run(name: str, folder: pathlib.Path, **options: Any) -> str:
 
 
 @pytest.mark.usefixtures("registered")
-@pytest.mark.parametrize("name", other_tasks.TASKS)
+@pytest.mark.parametrize(
+  "name", ["nested", pytest.param("relations", marks=pytest.mark.slow)]
+)
 def test_trains_scores_and_keeps(
   name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,6 +143,13 @@ def params(task):
   )
 
 
+def check_replicas(tree) -> None:
+  """Raises AssertionError if replicated arrays differ between devices."""
+  for path, leaf in jax.tree.leaves_with_path(tree):
+    shards = [np.asarray(s.data).tobytes() for s in leaf.addressable_shards]
+    assert set(shards) == {shards[0]}, jax.tree_util.keystr(path)
+
+
 def train(task):
   """Gradient before clipping, metrics and parameters of each step."""
   transform = optax.chain(keep_gradient(), optimizer.make(weight_decay=0.1))
@@ -160,7 +167,7 @@ def train(task):
   for batch in itertools.islice(batches(made), STEPS):
     assert batch.layout == layout
     state, metrics = step(state, devices.put_batch(batch.arrays))
-    devices.check_replicas((state, metrics))
+    check_replicas((state, metrics))
     gradient = state.opt_state[0]
     history.append(devices.to_host((gradient, metrics, state.params)))
   assert len(state.step.sharding.device_set) == devices.device_count()

@@ -1,11 +1,12 @@
 """Runs of a tiny model on a tiny corpus, each in a process of its own."""
 
-import functools
 import os
 import pathlib
 import subprocess
 import sys
 from typing import Any
+
+import filelock
 
 from tests import tiny
 
@@ -126,17 +127,19 @@ def prepare(
   **changed: object,
 ) -> tuple[list[str], dict[str, str]]:
   """The command of `run`, and its environment."""
-  if not folder.exists():
-    tiny.make_backbone(folder / "backbone")
-    tiny.make_wnut(folder / "data")
+  with filelock.FileLock(f"{folder}.lock"):
+    if not folder.exists():
+      tiny.make_backbone(folder / "backbone")
+      tiny.make_wnut(folder / "data")
   fields = {
     "backbone": folder / "backbone",
     "data.dir": folder / "data",
-    "epochs": 6,
+    "epochs": 4,
     "batch_size": 8,
     "max_length": 160,
     "learning_rate": 0.01,
-    "checkpoint_every": 2,
+    # Once within an epoch; writing takes longer than training.
+    "checkpoint_every": 4,
     "detector.question": "",
     "detector.features": "none",
     "classifier.loss": "cross_entropy",
@@ -165,10 +168,12 @@ def children(pid: int) -> list[int]:
   return [int(child) for child in path.read_text().split()]
 
 
-@functools.cache
 def finished(folder: pathlib.Path) -> tuple[pathlib.Path, str]:
   """Workdir and output of an undisturbed run, made once a session."""
-  workdir = folder / "run"
-  process = run(workdir, folder)
-  assert process.returncode == 0, process.stderr
-  return workdir, process.stdout
+  workdir, output = folder / "run", folder / "output.txt"
+  with filelock.FileLock(f"{folder}-run.lock"):
+    if not output.exists():
+      process = run(workdir, folder)
+      assert process.returncode == 0, process.stderr
+      output.write_text(process.stdout)
+  return workdir, output.read_text()

@@ -170,6 +170,7 @@ def test_the_two_steps_joined(session_cache, tmp_path, monkeypatch):
       "tune_decoding": True,
       "detector.loss": "focal",
       "detector.epochs": 4,
+      "classifier.epochs": 4,
     },
   )
   result = run.run(config, tmp_path / "run")
@@ -244,7 +245,7 @@ def test_seeds(session_cache, tmp_path, capsys):
   config = _config(
     session_cache / "variants",
     "single_seqtag",
-    **{"tagger.features": "none", "seeds": "3,5"},
+    **{"tagger.features": "none", "seeds": "3,5", "epochs": 4},
   )
   result = run.run(config, tmp_path / "run")
   each = [

@@ -235,14 +235,6 @@ def to_host(tree: Tree) -> Tree:
   return jax.tree.map(np.asarray, jax.device_get(tree))
 
 
-def check_replicas(tree: Tree) -> None:
-  """Raises AssertionError if replicated arrays differ between devices."""
-  for leaf in jax.tree.leaves(tree):
-    first, *others = (np.asarray(s.data) for s in leaf.addressable_shards)
-    for other in others:
-      np.testing.assert_array_equal(first, other)
-
-
 def prefetch(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
   """Runs an iterator in a thread, `depth` items ahead.
 

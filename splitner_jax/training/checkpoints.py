@@ -21,7 +21,6 @@ from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.training.progress import fresh_progress
 
-
 # Each device writes a part of an array that is larger. Cutting the small ones
 # costs more than it saves: a call for each part, while training waits.
 _SHARED_BYTES = 2**20
