@@ -86,7 +86,7 @@ def test_a_loss_is_no_damage(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
   state = {"a": np.zeros(3, np.float32)}
   lost = RuntimeError("Gloo AllGather failed: Connection closed by peer")
 
-  def fail(folder: pathlib.Path) -> None:
+  def fail(folder: pathlib.Path, name: str) -> None:
     raise lost
 
   monkeypatch.setattr(checkpoints, "_manager", fail)

@@ -145,7 +145,7 @@ def prepare(
     "classifier.loss": "cross_entropy",
     # So that it does not name all types rightly, which few tests could tell
     # from a report of the detector.
-    "classifier.learning_rate": 0.0002,
+    "classifier.learning_rate": 0.00005,
   } | changed
   command = [
     *(sys.executable, "-c", _DRIVER, kill),
