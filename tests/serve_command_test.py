@@ -84,7 +84,10 @@ def test_the_example_of_the_readme(model: pathlib.Path):
   )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+  "number",
+  [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
+)
 def test_a_signal_loses_nothing(model: pathlib.Path, number: int):
   ner = SplitNER.from_pretrained(str(model))
   texts = [f"{TEXTS[i % 4]} {i}. Bo likes rome. " * 40 for i in range(40)]
