@@ -330,6 +330,32 @@ def test_one_model_and_full_batches(
   assert max(capitals.words) > 5000
 
 
+@pytest.mark.parametrize("pattern", ["*.txt", "[b].txt", "../i?/*.txt"])
+def test_a_pattern_that_begins_with_a_wildcard(
+  pattern: str,
+  tmp_path: pathlib.Path,
+  capitals: tiny_system.Capitals,
+  monkeypatch: pytest.MonkeyPatch,
+):
+  _write(tmp_path / "in", 4)
+  monkeypatch.chdir(tmp_path / "in")
+  counts = bulk.run(pattern, str(tmp_path / "out"), Options("model"))
+  assert counts == (4, 0)
+
+
+def test_names_that_are_not_utf_8(
+  tmp_path: pathlib.Path, capitals: tiny_system.Capitals
+):
+  _write(tmp_path / "in", 4)
+  (tmp_path / "in" / "a.jsonl").rename(tmp_path / "in" / "\udcff.jsonl")
+  options = Options("model")
+  with pytest.raises(UserError, match=r"in/.+: its name is not UTF-8; rename"):
+    bulk.run(f"{tmp_path}/in/*", str(tmp_path / "out"), options)
+  assert not (tmp_path / "out").exists()
+  with pytest.raises(UserError, match=r"/o.+: its name is not UTF-8"):
+    bulk.run(f"{tmp_path}/in/b*", str(tmp_path / "o\udcff"), options)
+
+
 def test_nothing_matches(tmp_path: pathlib.Path):
   with pytest.raises(UserError, match="--input: nothing matches"):
     bulk.run(f"{tmp_path}/*.no", str(tmp_path / "out"), Options("model"))

@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ from splitner_jax.integrations.bulk_shards import (
 )
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.extras import needed
+from splitner_jax.runtime.files import is_utf_8
 from splitner_jax.runtime.types import Json
 
 
@@ -192,14 +194,21 @@ def run(
 
   Raises:
     UserError: nothing matches, the model cannot do it, the folder is of
-      another job, or a file has changed that it has shards of.
+      another job, a file has changed that it has shards of, or a name is not
+      UTF-8.
   """
   from apache_beam.options.pipeline_options import PipelineOptions
   from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-  [match] = FileSystems.match([pattern])
+  # On a disk Beam looks in the folder before the first wildcard; nowhere, where
+  # there is none.
+  here = "./" if re.match(r"[^/]*[*?\[]", pattern) else ""
+  [match] = FileSystems.match([here + pattern])
   if not match.metadata_list:
     raise UserError(f"--input: nothing matches {pattern}; check the path")
+  for name in (output, *(file.path for file in match.metadata_list)):
+    if not is_utf_8(name):
+      raise UserError(f"{name}: its name is not UTF-8; rename it")
   local = not any(x.startswith("--runner") for x in beam_options)
   checks.check_batch_size(options.batch_size)
   # Other machines may have models that this one has not.
