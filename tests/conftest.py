@@ -21,6 +21,7 @@ import jax
 import pytest
 
 from splitner_jax.runtime.cache import cache_dir
+from splitner_jax.runtime.compilation import use_compilation_cache
 from splitner_jax.tasks import TASK_KINDS
 from splitner_jax.tasks.systems import SYSTEMS
 
@@ -111,6 +112,8 @@ def session_cache(
       (folder / _MINILM).symlink_to(_USER_CACHE.resolve() / _MINILM)
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("SPLITNER_CACHE", str(folder))
+    # As the commands do: many tests compile the same.
+    use_compilation_cache()
     yield folder
 
 

@@ -27,6 +27,7 @@ from splitner_jax.models import features, lstm
 from splitner_jax.models.bert import BertConfig
 from splitner_jax.models.heads import PooledClassifier, TokenClassifier
 from splitner_jax.runtime import devices, processes
+from splitner_jax.runtime.compilation import use_compilation_cache
 from splitner_jax.training import losses, optimizer
 from splitner_jax.training.setup import Setup
 from splitner_jax.training.step import BACKBONE, TrainState, split
@@ -200,6 +201,7 @@ def main(output: str, dropout: str = "") -> None:
     output: a file of NumPy.
     dropout: anything: one task alone, with dropout.
   """
+  use_compilation_cache()
   processes.join(processes.place())
   features.OUTPUT_SIZE, lstm.LSTM_SIZE = SIZES
   found: dict[str, Any] = {}
