@@ -55,6 +55,13 @@ def _winner(where: str, found: dict[str, Reports]) -> str:
   one, two = best(True, means), best(False, on_dev)
   if one is None or two is None:
     return ""
+  seeds = "the pooled seeds"
+  both = _of_same_seeds(found[one], found[two])
+  if both[0] and both != (found[one], found[two]):
+    # Else one would be ahead by its seeds.
+    found = {one: both[0], two: both[1]}
+    means = {x: statistics.fmean(map(HONEST.figure, found[x])) for x in found}
+    seeds = f"the seeds that both have ({_seeds(both[0])})"
   difference = metrics.paired_bootstrap(
     _pooled(found[one]), _pooled(found[two]), SAMPLES
   )
@@ -68,10 +75,21 @@ def _winner(where: str, found: dict[str, Reports]) -> str:
     f"against {means[two if wins else one]:.2f} of "
     f"{RUNS[two if wins else one].title}.** Of the two-step systems it is the "
     "best on dev, of the single-step ones the best on test itself. Two steps "
-    "less one step, over the pooled seeds: "
+    f"less one step, over {seeds}: "
     f"{difference['difference']:+.2f}, 95 % interval of a paired bootstrap "
     f"{low:+.2f} to {high:+.2f}, {p_value(difference)}."
   )
+
+
+def _of_same_seeds(a: Reports, b: Reports) -> tuple[Reports, Reports]:
+  """The reports of the seeds that both have, in the same order."""
+  each = [{r["config"]["seed"]: r for r in reports_} for reports_ in (a, b)]
+  seeds = sorted(each[0].keys() & each[1].keys())
+  return [each[0][s] for s in seeds], [each[1][s] for s in seeds]
+
+
+def _seeds(found: Reports) -> str:
+  return ", ".join(str(report["config"]["seed"]) for report in found)
 
 
 def _pooled(found: Reports) -> Any:
@@ -86,15 +104,11 @@ def differences_to(
 
   def section(found: dict[str, Reports], budget: Budget) -> list[str]:
     del budget
-    of_base = {report["config"]["seed"]: report for report in found[base]}
     rows = [["", "seeds", DEV.title, HONEST.title, "95 % interval"]]
     for name, reports_ in found.items():
-      own = {report["config"]["seed"]: report for report in reports_}
-      seeds = sorted(own.keys() & of_base.keys())
-      if name != base and seeds:
-        less = [of_base[seed] for seed in seeds]
-        cells = _difference(less, [own[seed] for seed in seeds])
-        rows.append([RUNS[name].title, ", ".join(map(str, seeds)), *cells])
+      less, own = _of_same_seeds(found[base], reports_)
+      if name != base and own:
+        rows.append([RUNS[name].title, _seeds(own), *_difference(less, own)])
     if len(rows) == 1:
       return []
     return [
