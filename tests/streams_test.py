@@ -143,8 +143,10 @@ def _interrupted(arguments: Sequence[str], seconds: float) -> tuple[int, str]:
     "import signal;"
     "signal.signal(signal.SIGINT, signal.default_int_handler);"
     "from splitner_jax.commands import console;"
-    # From here on: before, Python itself is starting.
-    "print(flush=True);"
+    "from splitner_jax.runtime import signals;"
+    "whole = signals.exit_at_once;"
+    # From here on: before, Python itself is starting, however long it takes.
+    "signals.exit_at_once = lambda: (whole(), print(flush=True));"
     "console.main();"
   )
   process = subprocess.Popen(
