@@ -78,7 +78,11 @@ def _run(name: str, folder: pathlib.Path, **options: Any) -> str:
 
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize(
-  "name", ["nested", pytest.param("relations", marks=pytest.mark.slow)]
+  "name",
+  [
+    pytest.param(name, marks=[pytest.mark.slow] if name == "relations" else [])
+    for name in other_tasks.TASKS
+  ],
 )
 def test_trains_scores_and_keeps(
   name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch

@@ -57,7 +57,7 @@ def _winner(where: str, found: dict[str, Reports]) -> str:
     return ""
   seeds = "the pooled seeds"
   both = _of_same_seeds(found[one], found[two])
-  if both[0] and both != (found[one], found[two]):
+  if 0 < len(both[0]) < max(len(found[one]), len(found[two])):
     # Else one would be ahead by its seeds.
     found = {one: both[0], two: both[1]}
     means = {x: statistics.fmean(map(HONEST.figure, found[x])) for x in found}

@@ -21,15 +21,16 @@ from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.types import Json, Tree
 from splitner_jax.training.progress import fresh_progress
 
-# Each device writes a part of an array that is larger. Cutting the small ones
-# costs more than it saves: a call for each part, while training waits.
-_SHARED_BYTES = 2**20
+# Each device writes its part of an array where a part is as large as this.
+# Cutting smaller ones costs more than it saves: a call for each part, while
+# training waits.
+_LEAST_PART_BYTES = 2**20
 
 
 def _arrays() -> ocp.PyTreeCheckpointHandler:
   """What writes and reads the arrays."""
   handler = ocp.type_handlers.ArrayHandler(
-    min_slice_bytes_for_replica_parallel=_SHARED_BYTES
+    min_slice_bytes_for_replica_parallel=_LEAST_PART_BYTES
   )
   return ocp.PyTreeCheckpointHandler(
     type_handler_registry=ocp.type_handlers.create_type_handler_registry(
