@@ -49,6 +49,18 @@ def test_help():
   assert not process.stderr
 
 
+def test_what_is_wrong_is_said_before_much_is_imported():
+  """What a training needs only once it reads, learns, or is scored."""
+  code = (
+    "import sys\n"
+    "from splitner_jax.commands import train\n"
+    "from splitner_jax.experiment import run\n"
+    "later = {'transformers', 'tensorboardX', 'scipy', 'matplotlib'}\n"
+    "sys.exit(', '.join(later & set(sys.modules)) or None)"
+  )
+  subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize(
   ("arguments", "said"),
   [

@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.optimize
-import scipy.special
 
 ENOUGH = 20
 """Fewer mentions than these decide no temperature."""
@@ -27,6 +25,10 @@ def fit_temperature(
   """
   if len(labels) < ENOUGH:
     return 1.0
+  # Slow to import, and needed at the end of a training only.
+  import scipy.optimize
+  import scipy.special
+
   logits = np.asarray(logits, np.float64)
   rows = np.arange(len(labels))
 

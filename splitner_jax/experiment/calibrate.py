@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import scipy.special
-
 from splitner_jax.data.sentences import ScoredSpan, Sentence
 from splitner_jax.evaluation.calibration import (
   expected_calibration_error,
@@ -24,6 +22,8 @@ def calibrate(found: TypeLogits) -> tuple[float, Json]:
     expected calibration error of the type's probability, in percent, `before`
     and `after`.
   """
+  import scipy.special  # Slow, and needed at the end of a training only.
+
   temperature = fit_temperature(*found)
   correct = found.logits.argmax(axis=-1) == found.classes
 

@@ -5,7 +5,6 @@ import os
 from typing import Any
 
 import tokenizers
-import transformers
 from tokenizers import models, normalizers
 
 from splitner_jax.runtime.errors import UserError
@@ -39,6 +38,9 @@ def load(folder: str, **options: bool | None) -> Any:
   Raises:
     UserError: no fast tokenizer can be read.
   """
+  # A third of what a command imports, which none that is refused waits for.
+  import transformers
+
   try:
     for name in _OBJECTS:
       _fields(_read(folder, name) or b"{}", name)

@@ -2,26 +2,29 @@
 
 import logging
 import pathlib
-
-import tensorboardX
+from typing import TYPE_CHECKING
 
 from splitner_jax.runtime import buckets, processes
 from splitner_jax.runtime.files import make_folder
 from splitner_jax.runtime.types import Json
 
+# Slow to import, for it looks for clients of storage; needed by training only.
+if TYPE_CHECKING:
+  from tensorboardX import SummaryWriter
+
 log = logging.getLogger(__name__)
 
 
-def writer(folder: pathlib.Path, step: int) -> tensorboardX.SummaryWriter:
+def writer(folder: pathlib.Path, step: int) -> "SummaryWriter":
   """Of curves, from a step on; the first process of several writes them."""
+  from tensorboardX import SummaryWriter
+
   if not processes.is_first():
-    return tensorboardX.SummaryWriter(write_to_disk=False)
-  return tensorboardX.SummaryWriter(
-    make_folder(folder), purge_step=step or None
-  )
+    return SummaryWriter(write_to_disk=False)
+  return SummaryWriter(make_folder(folder), purge_step=step or None)
 
 
-def send(writer: tensorboardX.SummaryWriter, mirror: buckets.Mirror) -> None:
+def send(writer: "SummaryWriter", mirror: buckets.Mirror) -> None:
   """Brings them to where the run is kept, if that is not on the disk."""
   if mirror is not buckets.DISK:
     writer.flush()
@@ -29,7 +32,7 @@ def send(writer: tensorboardX.SummaryWriter, mirror: buckets.Mirror) -> None:
 
 
 def tell_evaluation(
-  curves: tensorboardX.SummaryWriter,
+  curves: "SummaryWriter",
   name: str,
   scores: Json,
   progress: Json,
