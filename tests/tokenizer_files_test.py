@@ -6,10 +6,12 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import normalizers, pre_tokenizers
 
+from splitner_jax.inputs import tokenizer_files
 from splitner_jax.inputs.tokenizer import PairStyle, Tokenizer
 from splitner_jax.runtime.errors import UserError
 from tests import tiny
@@ -217,6 +219,86 @@ def test_odd_files_whose_meaning_is_clear(
   odd.fast.save_pretrained(tmp_path / "again")
   again = _read(tmp_path / "again")
   assert again(words).ids.tolist() == usual(words).ids.tolist()
+
+
+_ODD = [
+  ["What", "is", "thé", "tEXT", "?"],
+  [],
+  ["12", "\u200b", "東京", "a" * 99],
+]
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+@pytest.mark.parametrize("reference", [True, False])
+@pytest.mark.parametrize(
+  "make",
+  [tiny.make_word_pieces, tiny.make_byte_level, tiny.make_sentence_pieces],
+)
+def test_a_saved_one_needs_no_transformers(
+  make: Callable[[pathlib.Path], object],
+  reference: bool,
+  is_named: bool,
+  tmp_path: pathlib.Path,
+  monkeypatch: pytest.MonkeyPatch,
+) -> None:
+  make(tmp_path)
+  if not is_named:
+    _unnamed(tmp_path)
+  pairs = PairStyle(prefix_space=make != tiny.make_word_pieces)
+  one = Tokenizer(str(tmp_path), pairs, 512, reference)
+  one.fast.save_pretrained(tmp_path / "saved")
+  with monkeypatch.context() as patch:
+    patch.setattr(tokenizer_files, "load", None)
+    saved = Tokenizer(
+      str(tmp_path / "saved"), pairs, 512, reference, saved=True
+    )
+    for a, b in zip(
+      *(vars(t(_ODD)).values() for t in (one, saved)), strict=True
+    ):
+      np.testing.assert_array_equal(a, b)
+    assert saved.is_like(one)
+    assert one.is_like(saved)
+  # It can be written again.
+  theirs = saved.fast.backend_tokenizer.to_str()
+  assert theirs == one.fast.backend_tokenizer.to_str()
+
+
+def test_one_of_another_text_is_not_like_it(folder: pathlib.Path) -> None:
+  usual = _read(folder)
+  assert usual.is_like(_read(folder))
+  assert not usual.is_like(_read(folder, PairStyle(separators=2)))
+  _edit(folder / "tokenizer_config.json", lambda f: f.update(unk_token="a"))
+  assert not usual.is_like(_read(folder))
+
+
+@pytest.mark.parametrize(
+  ("spoil", "reason"),
+  [
+    (_text("tokenizer.json", "{"), "EOF"),
+    (_text("tokenizer.json", "{}"), "Model missing"),
+    (_text("tokenizer.json", "[" * 100_000), "expected struct"),
+    (_text("tokenizer_config.json", "[]"), "no JSON object"),
+    (_text("tokenizer_config.json", "[" * 100_000), "too deep"),
+    (_token(-1), "-1"),
+  ],
+)
+def test_a_saved_one_that_is_broken(
+  folder: pathlib.Path, spoil: Callable, reason: str
+) -> None:
+  spoil(folder)
+  with pytest.raises(UserError, match="no tokenizer could be read") as caught:
+    Tokenizer(str(folder), PairStyle(), 512, saved=True)
+  assert "\n" not in str(caught.value)
+  assert reason in str(caught.value)
+  assert str(folder) in str(caught.value)
+
+
+def test_a_saved_one_as_vocab_txt(folder: pathlib.Path) -> None:
+  """Of a folder that was made by hand."""
+  usual = _read(folder)
+  (folder / "tokenizer.json").unlink()
+  again = Tokenizer(str(folder), PairStyle(), 512, saved=True)
+  assert again(_ODD).ids.tolist() == usual(_ODD).ids.tolist()
 
 
 def test_a_special_token_of_two_names(folder: pathlib.Path) -> None:

@@ -158,7 +158,7 @@ def _checksum_of_fields(config: Json) -> int:
 
 def _write(folder: pathlib.Path, model: NerModel) -> None:
   tokenizers = [task.tokenizer for task in model.tasks.values()]
-  shared = all(_same(tokenizers[0], other) for other in tokenizers)
+  shared = all(tokenizers[0].is_like(other) for other in tokenizers)
   places = {name: "." if shared else name for name in model.tasks}
   for name, task in model.tasks.items():
     task.tokenizer.fast.save_pretrained(folder / places[name])
@@ -173,15 +173,6 @@ def _write(folder: pathlib.Path, model: NerModel) -> None:
   files = {"files": model_files.checksums(folder)}
   text = _json(model_config.describe(model, places) | files)
   atomic_write(folder / "config.json", [text])
-
-
-def _same(one: Tokenizer, other: Tokenizer) -> bool:
-  return one is other or (
-    one.pairs == other.pairs
-    and one.fast.special_tokens_map == other.fast.special_tokens_map
-    and one.fast.backend_tokenizer.to_str()
-    == other.fast.backend_tokenizer.to_str()
-  )
 
 
 def load(
@@ -311,7 +302,7 @@ def _make_task(
       "again"
     )
   tokenizer = make_tokenizer(
-    str(folder / where), family.pairs, length, fields["reference"]
+    str(folder / where), family.pairs, length, fields["reference"], True
   )
   with _blamed_on(folder / "config.json"):
     return restore(name, fields, encoder, tokenizer)

@@ -13,12 +13,8 @@ import numpy as np
 
 from splitner_jax.inputs.examples import Examples
 from splitner_jax.inputs.ragged import flat_ranges, offsets
-from splitner_jax.inputs.tokenizer import (
-  TokenizedWords,
-  Tokenizer,
-  context_window,
-  windows,
-)
+from splitner_jax.inputs.tokenizer import TokenizedWords, Tokenizer
+from splitner_jax.inputs.windows import context_window, windows
 
 CONTEXTS = ("shared", "own")
 PLACES = ("sentence", "question")

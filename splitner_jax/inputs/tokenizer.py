@@ -1,10 +1,11 @@
-"""Words to subwords, and the windows into which long sentences are cut."""
+"""Words to subwords."""
 
 import dataclasses
+import functools
 import itertools
 import logging
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from tokenizers import pre_tokenizers
@@ -96,7 +97,6 @@ class Tokenizer:
   """Word lists to subwords.
 
   Attributes:
-    fast: the underlying `transformers` tokenizer, for saving it.
     pairs: how two sequences are joined.
     reference: whether texts are read by the rules of the paper's code.
     max_length: the longest input, special tokens included.
@@ -109,45 +109,66 @@ class Tokenizer:
     pairs: PairStyle,
     max_length: int,
     reference: bool = False,
+    saved: bool = False,
   ):
-    """Loads the tokenizer of a backbone folder, without any network.
+    """Loads the tokenizer of a backbone or a model, without any network.
 
     Args:
-      folder: a Hugging Face model folder.
+      folder: a Hugging Face model folder, or that of a model of ours.
       pairs: how the model reads two sequences.
       max_length: the longest input, special tokens included.
       reference: whether to tokenise as the paper's authors did, for their
         checkpoints.
+      saved: whether it is that of a model of ours, which is read as it is.
 
     Raises:
       UserError: if the folder holds no fast tokenizer, or it lacks a special
         token.
     """
+    self._folder = folder
+    self.pairs = pairs
+    self.reference = reference
+    self.max_length = max_length
     # Words need their space, as in pretraining; the reference leaves it out.
     space = pairs.prefix_space and not reference
-    options = {"add_prefix_space": space} if pairs.prefix_space else {}
-    self.fast = tokenizer_files.load(folder, **options)
-    self._backend = self.fast.backend_tokenizer
-    specials = set(self.fast.all_special_tokens)
-    if self._backend.get_vocab_size() <= len(specials):
-      # What a class of tokenizer makes of a folder without a vocabulary.
-      raise UserError(
-        f"{folder}: its tokenizer has no vocabulary; the folder needs "
-        f"{tokenizer_files.NEEDED}"
-      )
+    found = tokenizer_files.load_saved(folder) if saved else None
+    if found:
+      self._backend, self._named = found
+    else:
+      options = {"add_prefix_space": space} if pairs.prefix_space else {}
+      self.fast = tokenizer_files.load(folder, **options)
+      self._backend = self.fast.backend_tokenizer
+      self._named = {
+        name: token
+        for name in _USUAL
+        if (token := getattr(self.fast, f"{name}_token")) is not None
+      }
+      specials = set(self.fast.all_special_tokens)
+      if self._backend.get_vocab_size() <= len(specials):
+        # What a class of tokenizer makes of a folder without a vocabulary.
+        raise UserError(
+          f"{folder}: its tokenizer has no vocabulary; the folder needs "
+          f"{tokenizer_files.NEEDED}"
+        )
     # A tokenizer.json may carry a truncation of its own; here sentences are
     # cut at words.
     self._backend.no_truncation()
     self._backend.no_padding()
     if pairs.prefix_space:
       _set_prefix_space(self._backend.pre_tokenizer, space)
-    self.pairs = pairs
-    self.reference = reference
-    self.max_length = max_length
     self.pad_id, cls, sep, self._unknown_id = (
-      self._special_id(folder, name) for name in ("pad", "cls", "sep", "unk")
+      self._special_id(name) for name in ("pad", "cls", "sep", "unk")
     )
-    self._specials = [(cls, self.fast.cls_token), (sep, self.fast.sep_token)]
+    self._specials = [(cls, self._named["cls"]), (sep, self._named["sep"])]
+    if not found:
+      # So that its files name them once it is saved.
+      self.fast.add_special_tokens(
+        {
+          f"{name}_token": token
+          for name, token in self._named.items()
+          if getattr(self.fast, f"{name}_token") is None
+        }
+      )
     if space and not self._reads_spaces():
       log.warning(
         "%s: its tokenizer does not read a single word as it reads it in a "
@@ -155,21 +176,38 @@ class Tokenizer:
         folder,
       )
 
-  def _special_id(self, folder: str, name: str) -> int:
-    token = getattr(self.fast, f"{name}_token")
+  @functools.cached_property
+  def fast(self) -> Any:
+    """The tokenizer of `transformers`, for saving it."""
+    # Not before it is asked for: see `load_saved`.
+    return Tokenizer(
+      self._folder, self.pairs, self.max_length, self.reference
+    ).fast
+
+  def is_like(self, other: "Tokenizer") -> bool:
+    """Whether it makes the same of words and pairs."""
+    return self is other or (
+      self.pairs == other.pairs
+      and self.pad_id == other.pad_id
+      and self._unknown_id == other._unknown_id
+      and self._specials == other._specials
+      and self._backend.to_str() == other._backend.to_str()
+    )
+
+  def _special_id(self, name: str) -> int:
+    token = self._named.get(name)
     if token is None:
       # Files of a general class of tokenizer need not name them.
       known = self._backend.token_to_id
       usual = [x for x in _USUAL[name] if known(x) is not None]
       if len(usual) == 1:  # Of two, who would know.
-        token = usual[0]
-        self.fast.add_special_tokens({f"{name}_token": token})
+        token = self._named[name] = usual[0]
     number = None if token is None else self._backend.token_to_id(token)
     if number is None and name == "pad":
       return 0  # Nothing sees it.
     if number is None:
       raise UserError(
-        f"{folder}: its tokenizer has no {name}_token, which the model's "
+        f"{self._folder}: its tokenizer has no {name}_token, which the model's "
         "inputs need; use another backbone"
       )
     return number
@@ -179,7 +217,7 @@ class Tokenizer:
 
     Warns where it only seems so: some published models have rows to spare.
     """
-    folder = self.fast.name_or_path
+    folder = self._folder
     vocabulary = self._backend.get_vocab()
     tokens = {number: token for token, number in vocabulary.items()}
     if len(tokens) < len(vocabulary):
@@ -291,89 +329,3 @@ def _set_prefix_space(
       _set_prefix_space(each, value)
   elif isinstance(pre_tokenizer, pre_tokenizers.ByteLevel):
     pre_tokenizer.add_prefix_space = value
-
-
-def windows(
-  starts: np.ndarray, capacity: int, overlap: int
-) -> list[tuple[int, int]]:
-  """Cuts a sentence into windows of whole words.
-
-  Args:
-    starts: int[words + 1] as of `TokenizedWords.starts`.
-    capacity: the most subwords of a window; at least MAX_WORD_PIECES.
-    overlap: about how many subwords neighbouring windows share.
-
-  Returns:
-    (first word, end word) of each window: one for a sentence that fits, else
-    as many as needed, each as full as possible, together all words.
-
-  >>> windows(np.arange(11), 10, 4)
-  [(0, 10)]
-  >>> windows(np.arange(21), 10, 4)
-  [(0, 10), (6, 16), (12, 20)]
-  """
-  words, result, first = len(starts) - 1, [], 0
-  while True:
-    end = int(np.searchsorted(starts, starts[first] + capacity, "right")) - 1
-    end = min(max(end, first + 1), words)
-    result.append((first, end))
-    if end == words:
-      return result
-    back = int(np.searchsorted(starts, starts[end] - overlap, "left"))
-    first = max(first + 1, min(back, end))
-
-
-def stitch(parts: Iterable[tuple[int, np.ndarray]], words: int) -> np.ndarray:
-  """Joins the word rows of overlapping windows.
-
-  Each word is taken from the window in which it is most central, so that a
-  mention across the edge of one window is read from the other.
-
-  Args:
-    parts: (first word, float[m, C]) of each window, in order.
-    words: how many words the sentence has.
-
-  Returns:
-    float[words, C].
-  """
-  parts = list(parts)
-  if len(parts) == 1:
-    return parts[0][1]
-  rows = np.zeros((words, parts[0][1].shape[1]), parts[0][1].dtype)
-  best = np.full(words, -1)
-  for first, values in parts:
-    m = len(values)
-    central = np.minimum(np.arange(m), np.arange(m)[::-1])
-    here = slice(first, first + m)
-    better = central > best[here]
-    rows[here][better] = values[better]
-    best[here][better] = central[better]
-  return rows
-
-
-def context_window(
-  starts: np.ndarray, first: int, end: int, capacity: int
-) -> tuple[int, int]:
-  """Words around a mention, of at most `capacity` subwords, it in the middle.
-
-  Args:
-    starts: int[words + 1] as of `TokenizedWords.starts`.
-    first, end: the mention's words.
-    capacity: the most subwords.
-
-  Returns:
-    (first word, end word); near an end of the sentence the other side gets
-    what is left. Of a mention longer than the capacity the middle, at least
-    one word.
-  """
-  begin, total = int(starts[0]), int(starts[-1])
-  if total - begin <= capacity:
-    return 0, len(starts) - 1
-  middle = (int(starts[first]) + int(starts[end])) // 2
-  left = min(max(begin, middle - capacity // 2), total - capacity)
-  a = int(np.searchsorted(starts, left, "left"))
-  b = int(np.searchsorted(starts, left + capacity, "right")) - 1
-  if a >= b:  # No whole word fits.
-    a = int(np.searchsorted(starts, middle, "right")) - 1
-    b = a + 1
-  return a, b

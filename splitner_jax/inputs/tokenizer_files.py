@@ -23,6 +23,9 @@ _OBJECTS = (
   "added_tokens.json",
 )
 
+# What `encode` is tried with: some errors come with an unknown word only.
+_UNKNOWN = "\N{EGYPTIAN HIEROGLYPH A001}"
+
 
 def load(folder: str, **options: bool | None) -> Any:
   """The tokenizer of transformers, without any network or code of others.
@@ -65,16 +68,55 @@ def load(folder: str, **options: bool | None) -> Any:
       backend.normalizer = normalizer
     if pre_tokenizer is not None:
       backend.pre_tokenizer = pre_tokenizer
-    # Some errors come with the first unknown word only.
-    backend.encode("\N{EGYPTIAN HIEROGLYPH A001}", add_special_tokens=False)
+    backend.encode(_UNKNOWN, add_special_tokens=False)
     return fast
   # Of each file, and of config.json, there are errors of many types.
   except Exception as e:
-    reason = " ".join(str(e).split())[:200]
-    raise UserError(
-      f"{folder}: no tokenizer could be read ({reason}); the folder needs "
-      f"{NEEDED}"
-    ) from e
+    raise _unreadable(folder, e) from e
+
+
+def load_saved(
+  folder: str,
+) -> tuple[tokenizers.Tokenizer, dict[str, str]] | None:
+  """The tokenizer that `save_pretrained` wrote, without transformers.
+
+  What a class of transformers made of a folder is in the tokenizer.json that
+  it writes, so that none has to make it again: importing them takes longer
+  than all else of loading a model.
+
+  Args:
+    folder: of a saved model.
+
+  Returns:
+    It, and the special tokens that are named, by `cls` and the like; None
+    without a tokenizer.json.
+
+  Raises:
+    UserError: it cannot be read.
+  """
+  try:
+    named = {}
+    for name in reversed(_OBJECTS):  # The last word has the config.
+      for key, value in _fields(_read(folder, name) or b"{}", name).items():
+        token = value.get("content") if isinstance(value, dict) else value
+        if key.endswith("_token") and isinstance(token, str):
+          named[key.removesuffix("_token")] = token
+    text = _read(folder, "tokenizer.json")
+    if text is None:
+      return None
+    backend = tokenizers.Tokenizer.from_buffer(text)
+    backend.encode(_UNKNOWN, add_special_tokens=False)
+    return backend, named
+  except Exception as e:
+    raise _unreadable(folder, e) from e
+
+
+def _unreadable(folder: str, error: Exception) -> UserError:
+  reason = " ".join(str(error).split())[:200]
+  return UserError(
+    f"{folder}: no tokenizer could be read ({reason}); the folder needs "
+    f"{NEEDED}"
+  )
 
 
 def _read(folder: str, name: str) -> bytes | None:

@@ -13,8 +13,8 @@ from splitner_jax.inputs.ragged import flat_ranges, offsets
 from splitner_jax.inputs.tokenizer import (
   TokenizedWords,
   Tokenizer,
-  windows,
 )
+from splitner_jax.inputs.windows import windows
 from splitner_jax.inputs.word_features.reading import (
   WordReading,
   model_features,

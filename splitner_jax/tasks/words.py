@@ -6,7 +6,7 @@ import numpy as np
 
 from splitner_jax.data.sentences import Sentence
 from splitner_jax.inputs.examples import Examples
-from splitner_jax.inputs.tokenizer import stitch
+from splitner_jax.inputs.windows import stitch
 
 
 def word_logits(
