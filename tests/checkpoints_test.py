@@ -7,6 +7,7 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from splitner_jax.runtime import devices
@@ -58,6 +59,25 @@ def test_latest_and_best_are_kept(open_checkpoints):
   # A run that was killed before its latest knew of a best one saves it again.
   second.save_best(devices.replicate({"w": _PARAMS["w"] + 1}))
   np.testing.assert_array_equal(second.best()["w"], _PARAMS["w"] + 1)
+
+
+def test_one_is_written_at_a_time(open_checkpoints, monkeypatch):
+  """Several processes meet at barriers that have the same names for both."""
+  writing, whole = [], ocp.CheckpointManager.save
+
+  def watched(self, *args, **kwargs):
+    writing.append([m for m in managers if m.is_saving_in_progress()])
+    return whole(self, *args, **kwargs)
+
+  checkpoints = open_checkpoints()
+  managers = [checkpoints._latest, checkpoints._best]
+  monkeypatch.setattr(ocp.CheckpointManager, "save", watched)
+  state = devices.replicate(_STATE | {"params": jnp.zeros(10_000_000)})
+  for step in (1, 2):
+    checkpoints.save_latest(step, state, fresh_progress(), evaluated=False)
+    assert managers[0].is_saving_in_progress()
+    checkpoints.save_best(devices.replicate(_PARAMS))
+  assert writing == [[]] * 4
 
 
 def test_too_little_space_is_said_before_the_start(

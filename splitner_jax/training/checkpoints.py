@@ -279,6 +279,9 @@ class Checkpoints:
     # checkpoint knew of this one comes here again.
     number = (self._best.latest_step() or 0) + 1
     with _disk_errors(self._folder):
+      # Of two that are being written at once, several processes that meet
+      # would confuse the barriers: Orbax names those of both alike.
+      self._latest.wait_until_finished()
       self._best.save(
         number,
         args=ocp.args.Composite(
