@@ -82,11 +82,14 @@ def test_processes_that_have_not_met(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_jit_trains_as_pmap(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+  "name", ["dice", pytest.param("cross_entropy", marks=pytest.mark.slow)]
+)
+def test_jit_trains_as_pmap(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
   """What several processes compile, on the devices of this one."""
-  by_pmap = _by_four("cross_entropy")
+  by_pmap = _by_four(name)
   monkeypatch.setattr(devices, "_has_other_hosts", lambda: True)
-  by_jit = parallel_tasks.train(parallel_tasks.TASKS["cross_entropy"])
+  by_jit = parallel_tasks.train(parallel_tasks.TASKS[name])
   for i, (ours, expected) in enumerate(zip(by_jit, by_pmap, strict=True)):
     parallel_tasks.assert_close(ours, expected, f"step {i}")
   # Rows are those of all devices here too.

@@ -158,6 +158,7 @@ def test_a_checkpoint_of_another_scheme_is_refused(config):
     task_specs.prepare(config)
 
 
+@pytest.mark.slow
 def test_its_encoder_serves_as_a_backbone(config, tmp_path):
   config.backbone = config.detector.checkpoint
   config.detector.checkpoint = config.classifier.checkpoint = None

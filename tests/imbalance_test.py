@@ -100,6 +100,7 @@ def inputs(tmp_path, monkeypatch):
   tiny.make_wnut(tmp_path / "data")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("inputs")
 def test_losses_are_compared_and_none_is_trained_twice(tmp_path, monkeypatch):
   trained = []

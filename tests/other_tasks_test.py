@@ -76,14 +76,9 @@ def _run(name: str, folder: pathlib.Path, **options: Any) -> str:
   return page.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("registered")
-@pytest.mark.parametrize(
-  "name",
-  [
-    pytest.param(name, marks=[pytest.mark.slow] if name == "relations" else [])
-    for name in other_tasks.TASKS
-  ],
-)
+@pytest.mark.parametrize("name", other_tasks.TASKS)
 def test_trains_scores_and_keeps(
   name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

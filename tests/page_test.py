@@ -160,6 +160,7 @@ FOUND = [("Ana", "name"), ("Bo Li", "name"), ("ROME", "WORLD")]
 REST = [("It", "name"), ("Eve", "name")]
 
 
+@pytest.mark.slow
 def test_type_correct_download_and_train(page: Page, tmp_path: pathlib.Path):
   page.write("Ana met Bo Li in ROME.")
   page.wait(*FOUND)

@@ -1,8 +1,8 @@
 """Tiny tasks that any number of devices, in any processes, learn alike.
 
-  python -m tests.parallel_tasks OUTPUT
+  python -m tests.parallel_tasks OUTPUT TASK,... [dropout]
 
-trains all of them, in the processes that the environment says, and writes what
+trains these, in the processes that the environment says, and writes what
 `train` returns of each.
 """
 
@@ -194,24 +194,24 @@ def assert_close(ours, expected, where: str) -> None:
       )
 
 
-def main(output: str, dropout: str = "") -> None:
-  """Trains each task; the first process writes OUTPUT.
+def main(output: str, names: str, dropout: str = "") -> None:
+  """Trains tasks; the first process writes OUTPUT.
 
   Args:
     output: a file of NumPy.
-    dropout: anything: one task alone, with dropout.
+    names: of TASKS, with commas.
+    dropout: anything: with dropout.
   """
   use_compilation_cache()
   processes.join(processes.place())
   features.OUTPUT_SIZE, lstm.LSTM_SIZE = SIZES
   found: dict[str, Any] = {}
-  chosen = TASKS
-  if dropout:
-    task = TASKS["dice"]
-    config = dataclasses.replace(_CONFIG, hidden_dropout=0.2)
-    model = task.model.clone(encoder=config)
-    chosen = {"dice": types.SimpleNamespace(**vars(task) | {"model": model})}
-  for name, task in chosen.items():
+  for name in names.split(","):
+    task = TASKS[name]
+    if dropout:
+      config = dataclasses.replace(_CONFIG, hidden_dropout=0.2)
+      model = task.model.clone(encoder=config)
+      task = types.SimpleNamespace(**vars(task) | {"model": model})
     for step, each in enumerate(train(task)):
       for kind, tree in zip(
         ("gradient", "metrics", "params"), each, strict=True

@@ -136,13 +136,22 @@ def _launch(
   )
 
 
-def test_two_processes_train_as_one(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize(
+  "names",
+  [
+    "dice",
+    pytest.param("cross_entropy,frozen backbone", marks=pytest.mark.slow),
+  ],
+)
+def test_two_processes_train_as_one(names: str, tmp_path: pathlib.Path) -> None:
   """Each gradient, metric and parameter of twenty steps; see devices_test."""
   program = [sys.executable, "-m", "tests.parallel_tasks"]
-  two = _launch(2, [*program, f"{tmp_path}/2.npz"], JAX_NUM_CPU_DEVICES="2")
+  two = _launch(
+    2, [*program, f"{tmp_path}/2.npz", names], JAX_NUM_CPU_DEVICES="2"
+  )
   assert two.returncode == 0, two.stderr[-2000:]
   done = subprocess.run(
-    [*program, f"{tmp_path}/1.npz"],
+    [*program, f"{tmp_path}/1.npz", names],
     env=os.environ | {"JAX_NUM_CPU_DEVICES": "4"},
     cwd=runs.ROOT,
     capture_output=True,
@@ -152,7 +161,7 @@ def test_two_processes_train_as_one(tmp_path: pathlib.Path) -> None:
   assert done.returncode == 0, done.stderr[-2000:]
   ours, expected = (np.load(tmp_path / f"{n}.npz") for n in (2, 1))
   assert set(ours.files) == set(expected.files)
-  steps = parallel_tasks.STEPS * len(parallel_tasks.TASKS)
+  steps = parallel_tasks.STEPS * len(names.split(","))
   assert len(ours.files) > 20 * steps
   for name in ours.files:
     if name.endswith("key/bias"):
@@ -165,11 +174,12 @@ def test_two_processes_train_as_one(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.slow
 def test_with_dropout_a_run_is_itself_again(tmp_path: pathlib.Path) -> None:
+  program = [sys.executable, "-m", "tests.parallel_tasks"]
+  devices = {"JAX_NUM_CPU_DEVICES": "2"}
   found = []
   for name in ("a", "b"):
     path = f"{tmp_path}/{name}.npz"
-    program = [sys.executable, "-m", "tests.parallel_tasks", path, "dropout"]
-    done = _launch(2, program, JAX_NUM_CPU_DEVICES="2")
+    done = _launch(2, [*program, path, "dice", "dropout"], **devices)
     assert done.returncode == 0, done.stderr[-2000:]
     found.append(np.load(path))
   first, again = found
@@ -177,8 +187,8 @@ def test_with_dropout_a_run_is_itself_again(tmp_path: pathlib.Path) -> None:
   for name in first.files:
     np.testing.assert_array_equal(first[name], again[name], err_msg=name)
   # It is there: without, the third step's loss would be another.
-  program = [sys.executable, "-m", "tests.parallel_tasks", f"{tmp_path}/c.npz"]
-  done = _launch(2, program, JAX_NUM_CPU_DEVICES="2")
+  done = _launch(2, [*program, f"{tmp_path}/c.npz", "dice"], **devices)
+  assert done.returncode == 0, done.stderr[-2000:]
   without = np.load(tmp_path / "c.npz")
   losses = [x["dice|2|metrics|loss"] for x in (first, without)]
   assert abs(losses[0] - losses[1]) > 1e-4
@@ -246,6 +256,7 @@ def test_a_run_of_two_processes_is_that_of_one(session_cache, tmp_path) -> None:
     assert (files[0] == files[1]) == (name == "model")
 
 
+@pytest.mark.slow
 def test_one_that_is_killed_ends_all(session_cache, tmp_path) -> None:
   folder = session_cache / "tiny"
   process = runs.start(

@@ -372,6 +372,7 @@ def test_nothing_is_written_into_what_is_no_folder(tmp_path):
     benchmark.run(demo.get_config(), options)
 
 
+@pytest.mark.slow
 def test_all_of_it(tmp_path, backbone, monkeypatch):
   """One small run, of which every figure is there and none is null."""
   # The features are slow to compile, and nothing here depends on them.

@@ -149,6 +149,7 @@ def _check_same_as_the_run(ner: SplitNER, workdir: pathlib.Path) -> set[str]:
   return {label for row in found for _, _, label in row}
 
 
+@pytest.mark.slow
 def test_the_two_steps_joined(session_cache, tmp_path, monkeypatch):
   """False spans of detectors that did not see them, and a tuned O."""
   learnt: list[int] = []
