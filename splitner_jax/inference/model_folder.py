@@ -302,7 +302,11 @@ def _make_task(
       "again"
     )
   tokenizer = make_tokenizer(
-    str(folder / where), family.pairs, length, fields["reference"], True
+    str(folder / where),
+    family.pairs,
+    length,
+    fields["reference"],
+    saved=True,
   )
   with _blamed_on(folder / "config.json"):
     return restore(name, fields, encoder, tokenizer)
