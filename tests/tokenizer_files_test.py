@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import transformers
 from tokenizers import Tokenizer as Backend
 from tokenizers import normalizers, pre_tokenizers
 
@@ -261,6 +262,12 @@ def test_a_saved_one_needs_no_transformers(
   # It can be written again.
   theirs = saved.fast.backend_tokenizer.to_str()
   assert theirs == one.fast.backend_tokenizer.to_str()
+
+
+def test_one_of_a_slow_class(tmp_path: pathlib.Path) -> None:
+  transformers.ByT5Tokenizer().save_pretrained(tmp_path)
+  with pytest.raises(UserError, match=r"read \(its class is a slow one\)"):
+    _read(tmp_path)
 
 
 def test_one_of_another_text_is_not_like_it(folder: pathlib.Path) -> None:

@@ -5,7 +5,7 @@ import functools
 import itertools
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from tokenizers import pre_tokenizers
@@ -13,6 +13,9 @@ from tokenizers import pre_tokenizers
 from splitner_jax.inputs import tokenizer_files
 from splitner_jax.inputs.ragged import flat_ranges, offsets
 from splitner_jax.runtime.errors import UserError
+
+if TYPE_CHECKING:
+  from transformers import PreTrainedTokenizerFast
 
 MAX_WORD_PIECES = 64
 """A word has at most this many subwords; the rest of it is not read."""
@@ -177,7 +180,7 @@ class Tokenizer:
       )
 
   @functools.cached_property
-  def fast(self) -> Any:
+  def fast(self) -> "PreTrainedTokenizerFast":
     """The tokenizer of `transformers`, for saving it."""
     # Not before it is asked for: see `load_saved`.
     return Tokenizer(

@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 import tokenizers
 from tokenizers import models, normalizers
@@ -10,6 +10,9 @@ from tokenizers import models, normalizers
 from splitner_jax.runtime.errors import UserError
 from splitner_jax.runtime.json_text import parse
 from splitner_jax.runtime.types import Json
+
+if TYPE_CHECKING:
+  from transformers import PreTrainedTokenizerFast
 
 NEEDED = "tokenizer.json, or vocab.txt and tokenizer_config.json"
 """What a folder needs."""
@@ -27,7 +30,7 @@ _OBJECTS = (
 _UNKNOWN = "\N{EGYPTIAN HIEROGLYPH A001}"
 
 
-def load(folder: str, **options: bool | None) -> Any:
+def load(folder: str, **options: bool | None) -> "PreTrainedTokenizerFast":
   """The tokenizer of transformers, without any network or code of others.
 
   It normalises and splits text as tokenizer.json says, of which some classes
@@ -63,6 +66,8 @@ def load(folder: str, **options: bool | None) -> Any:
     fast = transformers.AutoTokenizer.from_pretrained(
       folder, local_files_only=True, trust_remote_code=False, **options
     )
+    if not isinstance(fast, transformers.PreTrainedTokenizerFast):
+      raise TypeError("its class is a slow one")
     backend = fast.backend_tokenizer
     if normalizer is not None:
       backend.normalizer = normalizer
