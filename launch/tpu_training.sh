@@ -7,8 +7,9 @@ most_unreachable=15 # Looks in a row at a machine that is said to be there.
 set_up() {
   say "setting up $name"
   scratch=$work/splitner_jax.tar.gz
-  [[ -n $dry_run ]] || tar -czf "$scratch" -C "$root" --exclude=./.git \
-    --exclude=./.venv --exclude=./runs --exclude=./data --exclude=__pycache__ .
+  # What is hidden is of git and of tools, whose caches may be large.
+  [[ -n $dry_run ]] || tar -czf "$scratch" -C "$root" --exclude='./.*' \
+    --exclude=./runs --exclude=./data --exclude=__pycache__ .
   tpus tpu-vm scp "$scratch" "$name:splitner_jax.tar.gz" "${where[@]}" \
     --worker=all --quiet || return
   local unpack='mkdir -p splitner_jax && tar -xzf splitner_jax.tar.gz'

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Stands for gcloud in tests. Each call's arguments become a line of
-# $FAKE/calls; its answer is the next line of $FAKE/KIND, STATUS|TEXT, of which
+# $FAKE/calls, and the names in an archive that is sent those of $FAKE/copied;
+# its answer is the next line of $FAKE/KIND, STATUS|TEXT, of which
 # the last is given for ever. What fails says its text on stderr; the status
 # `hangs` has no end.
 set -eu
@@ -18,6 +19,7 @@ case "$*" in
   *'vm.sh log') kind=log ;;
   *) kind=unknown ;;
 esac
+[[ $kind != copy ]] || tar -tzf "$5" >"$FAKE/copied"
 if [[ ! -e $FAKE/$kind ]]; then
   echo "no answer for: $*" >&2
   exit 99

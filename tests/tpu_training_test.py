@@ -69,6 +69,11 @@ def test_trains_on_what_is_there(cloud: Cloud) -> None:
   assert out == "one\ntwo\n"
   assert "the results are in gs://bucket/run/results" in err
   assert HELD in err
+  # The project without what is of this machine, such as caches of tools.
+  copied = (cloud.folder / "copied").read_text().splitlines()
+  needed = {"./launch/vm.sh", "./splitner_jax/main.py", "./requirements.txt"}
+  assert needed <= set(copied)
+  assert not [name for name in copied if name.startswith("./.")]
 
 
 def test_deletes_at_the_end_if_asked(cloud: Cloud) -> None:
