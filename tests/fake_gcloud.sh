@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Stands for gcloud in tests. Each call's arguments become a line of
 # $FAKE/calls, and the names in an archive that is sent those of $FAKE/copied;
-# its answer is the next line of $FAKE/KIND, STATUS|TEXT, of which
-# the last is given for ever. What fails says its text on stderr; the status
-# `hangs` has no end.
+# its answer is the next line of $FAKE/KIND, STATUS|TEXT, of which the last is
+# given for ever. What fails says its text on stderr; the status `hangs` has no
+# end.
 set -eu
 
 printf '%s\x1f' "$@" >>"$FAKE/calls"
