@@ -29,7 +29,7 @@ def _edit(folder: pathlib.Path, **fields: Any) -> None:
 def test_config(folder: pathlib.Path) -> None:
   config = pretrained.read_backbone(str(folder)).encoder
   assert config == T5Config(
-    *(81, 16, 2, 2, 32, 512),
+    *(88, 16, 2, 2, 32, 512),
     layer_norm_eps=1e-6,
     activation="gelu_new",
     head_size=6,

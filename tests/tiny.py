@@ -115,6 +115,8 @@ def make_sentence_pieces(folder: pathlib.Path) -> int:
   letters = dict.fromkeys(_LETTERS + _LETTERS.upper())  # A digit is its own.
   pieces = ["▁", *"?.,-", *letters]
   pieces += ["▁what", "▁is", "▁the", "▁text"]
+  # A word's first token is what stands for it: it must not be "▁" for all.
+  pieces += ["▁ada", "▁bo", "▁cy", "▁eve", "▁rome", "▁oslo", "▁ur"]
   tokenizer = tokenizers.Tokenizer(
     models.Unigram(
       [(piece, 0.0) for piece in special]

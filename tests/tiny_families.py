@@ -44,7 +44,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "norm_bias": False,
   },
   "t5": {
-    "vocab_size": 81,
+    "vocab_size": 88,
     "d_model": 16,
     # Heads that are together smaller than the model.
     "d_kv": 6,
