@@ -2,6 +2,7 @@
 
 import copy
 import json
+import mmap
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -126,10 +127,16 @@ def test_what_an_error_quotes_is_one_line() -> None:
   assert str(UserError("a\r\nb")) == "a b"
 
 
+def _take_memory() -> None:
+  """128 MB of the system, whatever the process has that is free."""
+  with mmap.mmap(-1, 2**27) as taken:
+    taken[::4096] = bytes(len(taken) // 4096)
+
+
 @pytest.mark.parametrize(
   ("limit", "least", "call"),
   [
-    ("_MOST_MEMORY", 2**26, lambda: np.ones(2**24)),
+    ("_MOST_MEMORY", 2**26, _take_memory),
     ("_MOST_SECONDS", 0.001, lambda: sum(range(10**6))),
   ],
 )

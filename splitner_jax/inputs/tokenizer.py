@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+import tokenizers
 from tokenizers import pre_tokenizers
 
 from splitner_jax.inputs import tokenizer_files
@@ -135,24 +136,7 @@ class Tokenizer:
     # Words need their space, as in pretraining; the reference leaves it out.
     space = pairs.prefix_space and not reference
     found = tokenizer_files.load_saved(folder) if saved else None
-    if found:
-      self._backend, self._named = found
-    else:
-      options = {"add_prefix_space": space} if pairs.prefix_space else {}
-      self.fast = tokenizer_files.load(folder, **options)
-      self._backend = self.fast.backend_tokenizer
-      self._named = {
-        name: token
-        for name in _USUAL
-        if (token := getattr(self.fast, f"{name}_token")) is not None
-      }
-      specials = set(self.fast.all_special_tokens)
-      if self._backend.get_vocab_size() <= len(specials):
-        # What a class of tokenizer makes of a folder without a vocabulary.
-        raise UserError(
-          f"{folder}: its tokenizer has no vocabulary; the folder needs "
-          f"{tokenizer_files.NEEDED}"
-        )
+    self._backend, self._named = found or self._load_by_class(space)
     # A tokenizer.json may carry a truncation of its own; here sentences are
     # cut at words.
     self._backend.no_truncation()
@@ -178,6 +162,22 @@ class Tokenizer:
         "text, which costs accuracy",
         folder,
       )
+
+  def _load_by_class(
+    self, space: bool
+  ) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
+    """As `load_saved`, of any folder; sets `fast`."""
+    options = {"add_prefix_space": space} if self.pairs.prefix_space else {}
+    self.fast = tokenizer_files.load(self._folder, **options)
+    backend = self.fast.backend_tokenizer
+    if backend.get_vocab_size() <= len(set(self.fast.all_special_tokens)):
+      # What a class of tokenizer makes of a folder without a vocabulary.
+      raise UserError(
+        f"{self._folder}: its tokenizer has no vocabulary; the folder needs "
+        f"{tokenizer_files.NEEDED}"
+      )
+    tokens = {name: getattr(self.fast, f"{name}_token") for name in _USUAL}
+    return backend, {k: t for k, t in tokens.items() if t is not None}
 
   @functools.cached_property
   def fast(self) -> "PreTrainedTokenizerFast":

@@ -44,7 +44,7 @@ def load(folder: str, **options: bool | None) -> "PreTrainedTokenizerFast":
   Raises:
     UserError: no fast tokenizer can be read.
   """
-  # A third of what a command imports, which none that is refused waits for.
+  # Slow to import: what is refused, and a saved model, does not wait for it.
   import transformers
 
   try:
@@ -86,8 +86,7 @@ def load_saved(
   """The tokenizer that `save_pretrained` wrote, without transformers.
 
   What a class of transformers made of a folder is in the tokenizer.json that
-  it writes, so that none has to make it again: importing them takes longer
-  than all else of loading a model.
+  it writes, so that none has to make it again.
 
   Args:
     folder: of a saved model.

@@ -10,10 +10,7 @@ from splitner_jax.data.tags import LabelScheme
 from splitner_jax.evaluation import metrics
 from splitner_jax.inputs.examples import Examples, join_tokens
 from splitner_jax.inputs.ragged import flat_ranges, offsets
-from splitner_jax.inputs.tokenizer import (
-  TokenizedWords,
-  Tokenizer,
-)
+from splitner_jax.inputs.tokenizer import TokenizedWords, Tokenizer
 from splitner_jax.inputs.windows import windows
 from splitner_jax.inputs.word_features.reading import (
   WordReading,

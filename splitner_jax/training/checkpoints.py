@@ -279,8 +279,8 @@ class Checkpoints:
     # checkpoint knew of this one comes here again.
     number = (self._best.latest_step() or 0) + 1
     with _disk_errors(self._folder):
-      # Of two that are being written at once, several processes that meet
-      # would confuse the barriers: Orbax names those of both alike.
+      # One at a time: Orbax names the barriers of both alike, at which the
+      # threads of several processes meet.
       self._latest.wait_until_finished()
       self._best.save(
         number,
