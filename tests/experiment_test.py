@@ -132,6 +132,7 @@ def test_characters_outside_its_alphabet_are_left_out(config, monkeypatch):
     assert ids.max() < _CHARS
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_checkpoint(config, tmp_path):
   config.epochs = 1
   result = run.run(config, tmp_path / "run")

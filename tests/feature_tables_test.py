@@ -57,8 +57,8 @@ def _computed_anew(
 @pytest.mark.parametrize(
   ("features", "reference"),
   [
-    (("char",), False),
-    (("pattern",), False),
+    pytest.param(("char",), False, marks=pytest.mark.slow),
+    pytest.param(("pattern",), False, marks=pytest.mark.slow),
     (("char", "pattern"), True),
     (("char", "pattern", "pos"), False),
   ],

@@ -33,7 +33,7 @@ from splitner_jax.training.setup import Setup
 from splitner_jax.training.step import BACKBONE, TrainState, split
 from tests import random_examples
 
-STEPS = 20
+STEPS = 8
 SIZES = 12, 8
 """Of the features and of the LSTM, to be small."""
 _CONFIG = BertConfig(

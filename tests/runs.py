@@ -20,6 +20,9 @@ import os, runpy, signal, sys
 import jax
 import numpy as np
 
+# transformers would import it, for nothing.
+sys.modules.setdefault("torch")
+
 from splitner_jax import tasks
 from splitner_jax.training import checkpoints, loop
 

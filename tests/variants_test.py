@@ -73,7 +73,7 @@ _LONGER = {"epochs": 12, "patience": 12, "learning_rate": 0.005}
 # The slow part is compiling them: one is enough for CI, where two steps have
 # their own below, and are cut off in train_test.
 _VARIANTS = [
-  ("single_qa", "tagger", {"tagger.features": "none"}),
+  ("single_qa", "tagger", {"tagger.features": "none", "epochs": 4}),
 ]
 _SLOW = [
   ("no_char_pattern", "classifier", {}),
@@ -246,7 +246,7 @@ def test_seeds(session_cache, tmp_path, capsys):
   config = _config(
     session_cache / "variants",
     "single_seqtag",
-    **{"tagger.features": "none", "seeds": "3,5", "epochs": 4},
+    **{"tagger.features": "none", "seeds": "3,5", "epochs": 3},
   )
   result = run.run(config, tmp_path / "run")
   each = [

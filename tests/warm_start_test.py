@@ -3,16 +3,15 @@
 import dataclasses
 import json
 import pathlib
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 from flax import traverse_util
 
+from configs import wnut17
 from splitner_jax.data.sentences import Sentence
-from splitner_jax.experiment import warm_start
+from splitner_jax.experiment import run, warm_start
 from splitner_jax.inference.ner_model import NerModel
 from splitner_jax.runtime import devices
 from splitner_jax.runtime.errors import UserError
@@ -120,36 +119,18 @@ def test_without_epochs_it_is_the_model(session_cache, tmp_path):
   folder = session_cache / "tiny"
   done, _ = runs.finished(folder)
   before = json.loads((done / "report.json").read_text())
-  command = [
-    *(sys.executable, "-m", "splitner_jax.main", "--config=configs/wnut17.py"),
-    f"--config.backbone={folder / 'backbone'}",
-    f"--config.data.dir={folder / 'data'}",
-    *("--config.epochs=0", "--config.max_length=160"),
-    f"--config.start_from={done / 'model'}",
-  ]
-  detector = ["--config.detector.question=", "--config.detector.features=none"]
-  process = subprocess.run(
-    [*command, *detector, f"--workdir={tmp_path / 'again'}"],
-    cwd=runs.ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert process.returncode == 0, process.stderr
-  after = json.loads((tmp_path / "again" / "report.json").read_text())
+  config = wnut17.get_config()
+  config.backbone = str(folder / "backbone")
+  config.data.dir = str(folder / "data")
+  config.epochs, config.max_length = 0, 160
+  config.start_from = str(done / "model")
+  config.detector.question, config.detector.features = "", "none"
+  after = run.run(config, tmp_path / "again")
   for split in ("dev", "test"):
     for row in ("all_sentences", "detection", "classification_on_gold"):
       assert after[split][row] == before[split][row]
   assert before["test"]["detection"]["f1"] > 0
 
-  process = subprocess.run(
-    [*command, "--config.system=single_qa", f"--workdir={tmp_path / 'no'}"],
-    cwd=runs.ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert process.returncode == 1
-  [line] = process.stderr.strip().split("\n")[-1:]
-  assert line.startswith("error: config.start_from: ")
-  assert "is SplitNER" in line
+  config.system = "single_qa"
+  with pytest.raises(UserError, match=r"^config.start_from: .* is SplitNER"):
+    run.run(config, tmp_path / "no")

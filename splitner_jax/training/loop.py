@@ -113,6 +113,7 @@ def train(
 
   together = Agreement(wishes)
   warm: set[Layout] = set()
+  evaluated = False
 
   def batches() -> Iterator[tuple[Batch, Tree, int]]:
     where = progress["epoch"], progress["batch"], progress["read"]
@@ -216,7 +217,10 @@ def train(
         progress["seconds"] = 0.0
         progress.update(epoch=progress["epoch"] + 1, batch=0, read=0)
       evaluate(progress["epoch"])
-      memory.trim_malloc()
+      if not evaluated:
+        # Later ones find compiled what they need.
+        memory.trim_malloc()
+        evaluated = True
       progress["finished"] = (
         over
         or progress["epoch"] >= settings.epochs
