@@ -154,6 +154,13 @@ def test_curves(tmp_path: pathlib.Path, trained: list[Sequence[Sentence]]):
   ]
   assert f"({sum(gained) / 2:+.2f})" in text
   assert "(+0.00)" in text  # The first round.
+  by_seed = ", ".join(f"{value:+.2f}" for value in gained)
+  assert f"({sum(gained) / 2:+.2f}; by seed {by_seed})" in text
+  words = [
+    sum(reports[strategy, seed]["rounds"][2]["words"] for seed in (1, 2))
+    for strategy in ("sum", "random")
+  ]
+  assert f"They have {words[0] / words[1]:.2f} of the words" in text
   assert "seeds 1, 2" in text
   assert (tmp_path / "results" / "annotate.png").read_bytes()[1:4] == b"PNG"
   for published in (text, json.dumps(reports["sum", 1])):

@@ -98,6 +98,7 @@ def _markdown(curves: Curves, machines: set[str], settings: Json) -> str:
   seeds = sorted({seed for rows in curves.values() for seed in rows})
   parts = [
     f"# What to annotate next, on {paper.DATASETS[settings['dataset']]}",
+    *_headlines(curves, settings),
     f"SplitNER is trained on {settings['step']} random sentences; then as many "
     "are added again and again, and each time a new model is trained from the "
     "backbone: random ones, or those of which the last model is least sure, by "
@@ -128,6 +129,26 @@ def _markdown(curves: Curves, machines: set[str], settings: Json) -> str:
     f"{', '.join(map(str, seeds))}. Machine: {', '.join(sorted(machines))}.",
   ]
   return "\n\n".join(parts) + "\n"
+
+
+def _headlines(curves: Curves, settings: Json) -> list[str]:
+  """What each measure comes to in the last round."""
+  size = sizes(settings)[-1]
+  lines = []
+  for strategy in curves:
+    pairs = _pairs(curves, strategy, len(sizes(settings)) - 1)
+    if pairs:
+      f1, chance = (statistics.fmean(r["f1"] for r in rows) for rows in pairs)
+      words, others = (sum(r["words"] for r in rows) for rows in pairs)
+      each = ", ".join(
+        f"{a['f1'] - b['f1']:+.2f}" for a, b in zip(*pairs, strict=True)
+      )
+      lines.append(
+        f"**With {size} sentences chosen by *{strategy}* F1 is {f1:.2f}, with "
+        f"random ones {chance:.2f} ({f1 - chance:+.2f}; by seed {each}). They "
+        f"have {words / others:.2f} of the words of those.**"
+      )
+  return lines
 
 
 def _table(
@@ -178,12 +199,25 @@ def _cost_table(curves: Curves, settings: Json) -> str:
 
 
 def _difference(curves: Curves, strategy: str, index: int, key: str) -> str:
-  """To random choice, of the seeds that both have."""
+  """To random choice."""
+  pairs = _pairs(curves, strategy, index)
+  if not pairs:
+    return ""
+  difference = statistics.fmean(
+    a[key] - b[key] for a, b in zip(*pairs, strict=True)
+  )
+  return f" ({difference:+.2f})"
+
+
+def _pairs(
+  curves: Curves, strategy: str, index: int
+) -> tuple[list[Json], list[Json]] | None:
+  """A round of a measure and of random choice, of the seeds that both have."""
   both = [
-    (rounds[index][key], other[index][key])
+    (rounds[index], other[index])
     for seed, rounds in curves[strategy].items()
     if strategy != RANDOM
     and index < len(rounds)
     and index < len(other := curves.get(RANDOM, {}).get(seed, ()))
   ]
-  return f" ({statistics.fmean(a - b for a, b in both):+.2f})" if both else ""
+  return ([a for a, _ in both], [b for _, b in both]) if both else None
