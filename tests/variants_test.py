@@ -246,7 +246,7 @@ def test_seeds(session_cache, tmp_path, capsys):
   config = _config(
     session_cache / "variants",
     "single_seqtag",
-    **{"tagger.features": "none", "seeds": "3,5", "epochs": 3},
+    **{"tagger.features": "none", "seeds": "3,5", "epochs": 4},
   )
   result = run.run(config, tmp_path / "run")
   each = [
