@@ -7,7 +7,6 @@ import os
 import pathlib
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 
 # Read by jax at its import, also in the processes that tests start.
@@ -32,10 +31,6 @@ from splitner_jax.runtime.cache import cache_dir
 from splitner_jax.runtime.compilation import use_compilation_cache
 from splitner_jax.tasks import TASK_KINDS
 from splitner_jax.tasks.systems import SYSTEMS
-
-# Tests start hundreds of processes, which would each compile the package anew.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
 
 # A shell lets its background jobs ignore ctrl-C, and they what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
