@@ -101,6 +101,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_Long(config))
 
 
+def pytest_sessionfinish() -> None:
+  # See `forget_compiled`; some plugins ask the collector who holds an object.
+  gc.unfreeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def session_cache(
   tmp_path_factory: pytest.TempPathFactory,
@@ -122,8 +127,6 @@ def session_cache(
     # As the commands do: many tests compile the same.
     use_compilation_cache()
     yield folder
-  # As plugins expect it, which look at the end for who holds an object.
-  gc.unfreeze()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -131,8 +134,8 @@ def forget_compiled() -> Iterator[None]:
   """Compiled programs of a module go with it.
 
   Each takes hundreds of memory maps, of which Linux gives a process 65,530;
-  one more, and XLA crashes. What stays is what was imported: to look through
-  it takes half a second each time that training collects garbage.
+  one more, and XLA crashes. What stays was imported, and is not looked through
+  again: that takes up to half a second each time that training does it.
   """
   yield
   jax.clear_caches()

@@ -144,7 +144,7 @@ def _launch(
   ],
 )
 def test_two_processes_train_as_one(names: str, tmp_path: pathlib.Path) -> None:
-  """Each gradient, metric and parameter of some steps; see devices_test."""
+  """Each gradient, metric and parameter of each step; see devices_test."""
   program = [sys.executable, "-m", "tests.parallel_tasks"]
   two = _launch(
     2, [*program, f"{tmp_path}/2.npz", names], JAX_NUM_CPU_DEVICES="2"

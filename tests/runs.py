@@ -20,8 +20,8 @@ import os, runpy, signal, sys
 import jax
 import numpy as np
 
-# transformers would import it, for nothing.
-sys.modules.setdefault("torch")
+# As if it were not there: transformers would import it, for nothing.
+sys.modules["torch"] = None
 
 from splitner_jax import tasks
 from splitner_jax.training import checkpoints, loop
