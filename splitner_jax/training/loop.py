@@ -113,7 +113,6 @@ def train(
 
   together = Agreement(wishes)
   warm: set[Layout] = set()
-  evaluated = False
 
   def batches() -> Iterator[tuple[Batch, Tree, int]]:
     where = progress["epoch"], progress["batch"], progress["read"]
@@ -217,10 +216,7 @@ def train(
         progress["seconds"] = 0.0
         progress.update(epoch=progress["epoch"] + 1, batch=0, read=0)
       evaluate(progress["epoch"])
-      if not evaluated:
-        # Later ones find compiled what they need.
-        memory.trim_malloc()
-        evaluated = True
+      memory.trim_malloc()
       progress["finished"] = (
         over
         or progress["epoch"] >= settings.epochs
